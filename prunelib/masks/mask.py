@@ -1,0 +1,149 @@
+"""The Mask: one boolean tensor per pruned parameter, True = kept; applied once, enforced after every optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunelib.errors import ArtefactError, MethodError
+from prunelib.storage.files import atomic_path
+
+FORMAT = "prunelib-mask-1"
+
+
+class Mask(Mapping[str, Tensor]):
+    """Boolean tensors by parameter name, in the network's definition order; density = kept / size."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that every tensor is boolean and keep it on the CPU; raises MethodError otherwise."""
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.bool:
+                raise MethodError(f"mask of '{name}': holds {tensor.dtype} values; a mask is boolean, True = kept.")
+        self._tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    @classmethod
+    def ones(cls, parameters: Mapping[str, Tensor]) -> Mask:
+        """Return the mask that keeps every entry of the given parameters."""
+        return cls({name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in parameters.items()})
+
+    @property
+    def size(self) -> int:
+        """Number of prunable entries."""
+        return sum(tensor.numel() for tensor in self._tensors.values())
+
+    @property
+    def kept(self) -> int:
+        """Number of kept entries."""
+        return sum(int(tensor.sum()) for tensor in self._tensors.values())
+
+    @property
+    def density(self) -> float:
+        """Kept / size, in [0, 1]."""
+        return self.kept / max(self.size, 1)
+
+    def layers(self) -> list[tuple[str, tuple[int, ...], int, int]]:
+        """Return (name, shape, kept, size) per parameter."""
+        return [(name, tuple(mask.shape), int(mask.sum()), mask.numel()) for name, mask in self._tensors.items()]
+
+    def apply_(self, model: nn.Module) -> None:
+        """Set every pruned weight of the model to exact zero, in place."""
+        self.enforcer(model).weights_()
+
+    def enforcer(self, model: nn.Module) -> Enforcer:
+        """Bind the mask to a model's parameters; raises MethodError when a name or a shape does not fit."""
+        return Enforcer(model, self)
+
+    def save(self, path: str | Path, history: Mapping[str, list[float]] | None = None, **attributes: object) -> None:
+        """Write packed bits, shapes, an optional search history and attributes to HDF5, atomically."""
+        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs.update({key: value for key, value in attributes.items() if value is not None})
+            group = file.create_group("masks", track_order=True)
+            for index, (name, mask) in enumerate(self._tensors.items()):
+                stored = group.create_dataset(f"{index:04d}", data=np.packbits(mask.numpy().ravel()))
+                stored.attrs["name"], stored.attrs["shape"] = name, mask.shape
+            for column, values in (history or {}).items():
+                file.create_dataset(f"history/{column}", data=np.asarray(values, dtype=np.float64))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Mask:
+        """Read a saved mask; a missing, torn or foreign file raises ArtefactError naming it."""
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("format") != FORMAT:
+                    raise ArtefactError(f"{path}: not a mask of this version (expected format '{FORMAT}').")
+                return cls({stored.attrs["name"]: _unpack(stored) for stored in file["masks"].values()})
+        except (OSError, KeyError, ValueError) as error:
+            raise ArtefactError(f"{path}: can't be read as a mask ({error}); delete it and run again.") from None
+
+
+def _unpack(stored: h5py.Dataset) -> Tensor:
+    shape = tuple(int(side) for side in stored.attrs["shape"])
+    bits = np.unpackbits(stored[()], count=int(np.prod(shape, dtype=np.int64)))
+    return torch.from_numpy(bits.astype(bool).reshape(shape))
+
+
+class Enforcer:
+    """Keeps a model's pruned weights at zero: mask gradients before a step, weights after it."""
+
+    def __init__(self, model: nn.Module, mask: Mask) -> None:
+        """Pair every mask with its parameter, on the parameter's device."""
+        parameters = dict(model.named_parameters())
+        for name, tensor in mask.items():
+            if name not in parameters or parameters[name].shape != tensor.shape:
+                found = tuple(parameters[name].shape) if name in parameters else "no such parameter"
+                raise MethodError(f"mask of '{name}' {tuple(tensor.shape)} does not fit the model ({found}).")
+        self._parameters = [parameters[name] for name in mask]
+        self._masks = [mask[name].to(parameters[name].device, parameters[name].dtype) for name in mask]
+
+    @torch.no_grad()
+    def gradients_(self) -> None:
+        """Zero the gradients of pruned weights, so that momentum and adaptive state never see them."""
+        pairs = [(p.grad, m) for p, m in zip(self._parameters, self._masks, strict=True) if p.grad is not None]
+        if pairs:
+            torch._foreach_mul_([grad for grad, _ in pairs], [mask for _, mask in pairs])
+
+    @torch.no_grad()
+    def weights_(self) -> None:
+        """Zero the pruned weights themselves."""
+        if self._parameters:
+            torch._foreach_mul_(self._parameters, self._masks)
+
+
+def from_scores(
+    scores: Mapping[str, Tensor],
+    density: float,
+    generator: torch.Generator,
+    scope: Literal["global", "local"] = "global",
+) -> Mask:
+    """Keep exactly int(density * N) entries with the highest scores, over all tensors ("global") or in each ("local").
+
+    Ties are broken by a random order from ``generator`` (CPU). Raises MethodError for non-finite scores.
+    """
+    if scope == "local":
+        return Mask({name: from_scores({name: score}, density, generator)[name] for name, score in scores.items()})
+    flat = torch.cat([score.detach().reshape(-1).double().cpu() for score in scores.values()])
+    if not torch.isfinite(flat).all():
+        bad = [name for name, score in scores.items() if not torch.isfinite(score).all()]
+        raise MethodError(f"scores of {', '.join(bad)} are not finite; no mask can be ranked from them.")
+    order = torch.randperm(flat.numel(), generator=generator)
+    ranked = order[torch.argsort(flat[order], descending=True, stable=True)]
+    keep = torch.zeros(flat.numel(), dtype=torch.bool)
+    keep[ranked[: int(density * flat.numel())]] = True
+    parts = keep.split([score.numel() for score in scores.values()])
+    return Mask({name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)})
