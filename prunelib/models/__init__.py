@@ -1,0 +1,1 @@
+"""Networks: plain functions that build them, by name; what a seed fixes at initialisation."""

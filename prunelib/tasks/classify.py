@@ -1,0 +1,105 @@
+"""Classification: a labelled image set held in memory, normalised on the fly, cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prunelib.data.datasets import read_images
+from prunelib.errors import DataError
+from prunelib.models.build import build
+from prunelib.options import Count
+from prunelib.registry import register
+from prunelib.seeds import generator
+
+Split = Literal["train", "val", "test"]
+
+
+@register("task", "classify")
+class Classify:
+    """Classify the images of one data set: inputs (N, C, H, W) float32, targets (N,) int64, mean cross-entropy.
+
+    Pixels are (x / 255 - mean) / std with the data set's per-channel figures of its training split.
+    """
+
+    kind = "classify"
+
+    def __init__(
+        self,
+        data: Path,
+        model: Mapping[str, Any],
+        seed: int,
+        device: torch.device | str = "cpu",
+        *,
+        batch_size: Count = 128,
+        size: Count | None = None,
+    ) -> None:
+        """Read the data set; ``batch_size`` is that of ``batches``, ``size`` resizes images (bilinear) to size × size.
+
+        Raises DataError when the training split has fewer than two images.
+        """
+        images = read_images(data)
+        self.model, self.seed, self.device = model, seed, torch.device(device)
+        self.batch_size, self.side = batch_size, size
+        self.classes, self.channels = len(images.classes), images.images.shape[3]
+        pixels = torch.from_numpy(np.ascontiguousarray(images.images.transpose(0, 3, 1, 2)))
+        self._images, self._labels = pixels.to(self.device), torch.from_numpy(images.labels).to(self.device)
+        self._splits = {name: torch.from_numpy(index) for name, index in images.splits.items()}
+        self._mean, self._std = (_per_channel(values, self.device) for values in (images.mean, images.std))
+        if self.count("train") < 2:
+            raise DataError(f"{data}: its training split has {self.count('train')} images; at least 2 are needed.")
+        self.example = self._take(self._splits["train"][:2])[0]
+
+    def build(self) -> nn.Module:
+        """Return the network at its initial weights, in training mode, on the task's device."""
+        return build(self.model, self.seed, classes=self.classes, in_channels=self.channels).to(self.device)
+
+    def batches(self, purpose: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``count`` training batches in random order without replacement, reshuffled after each pass."""
+        random = generator(self.seed, purpose, "batches")
+        given = 0
+        while given < count:
+            for batch in self.fold("train", self.batch_size, random):
+                yield batch
+                given += 1
+                if given == count:
+                    return
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits (N, classes) against labels (N,)."""
+        return functional.cross_entropy(output, target)
+
+    def count(self, split: Split) -> int:
+        """Number of images of a split."""
+        return len(self._splits[split])
+
+    def fold(
+        self, split: Split, batch_size: int, order: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each image of a split once, in stored or (with a generator) random order.
+
+        The last batch may be short; a shuffled single image is left out, because batch norm can't train on it.
+        """
+        index = self._splits[split]
+        if order is not None:
+            index = index[torch.randperm(len(index), generator=order)]
+        for part in index.split(batch_size):
+            if order is None or len(part) > 1:
+                yield self._take(part)
+
+    def _take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        index = index.to(self.device)
+        images = (self._images[index].float() / 255 - self._mean) / self._std
+        if self.side is not None:
+            images = functional.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
+        return images, self._labels[index]
+
+
+def _per_channel(values: Any, device: torch.device) -> Tensor:
+    return torch.as_tensor(np.asarray(values, dtype=np.float32), device=device).reshape(1, -1, 1, 1)

@@ -1,0 +1,1 @@
+"""Training: one loop for classification, one for image fitting; recipes, resume, progress."""
