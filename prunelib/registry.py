@@ -20,12 +20,20 @@ from prunelib.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).parent
 T = TypeVar("T")
-REQUIRED = object()  # marks an option that has no default
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its annotation as written (a name of ``prunelib.options``) and its default, unless it is required."""
+
+    annotation: str
+    default: Any
+    required: bool
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing: where it is defined, its one-line summary, its facts and its options (name -> default)."""
+    """One registered thing: where it is defined, its one-line summary, its facts and its options by name."""
 
     kind: str
     name: str
@@ -33,7 +41,8 @@ class Entry:
     symbol: str
     summary: str
     facts: dict[str, Any] = field(hash=False)
-    options: dict[str, Any] = field(hash=False)
+    options: dict[str, Option] = field(hash=False)
+    arguments: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Import the defining module and return the registered object."""
@@ -90,16 +99,25 @@ def _entries_of(path: Path) -> tuple[Entry, ...]:
                 kind, name = (ast.literal_eval(argument) for argument in call.args)
                 facts = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
                 summary = (ast.get_docstring(node) or "").split("\n")[0]
-                found.append(Entry(kind, name, module, node.name, summary, facts, _options(node)))
+                found.append(Entry(kind, name, module, node.name, summary, facts, *_signature(node)))
     return tuple(found)
 
 
-def _options(node: ast.FunctionDef | ast.ClassDef) -> dict[str, Any]:
-    """Read the keyword-only parameters (the options a configuration may set) of a function or of a class's __init__."""
+def _signature(node: ast.FunctionDef | ast.ClassDef) -> tuple[dict[str, Option], tuple[str, ...]]:
+    """Read the options (keyword-only parameters: what a configuration may set) and the names of the other arguments.
+
+    A keyword-only ``parent`` is not an option: it is an earlier run's file, which the workflow supplies.
+    """
     if isinstance(node, ast.ClassDef):
         inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
         if not inits:
-            return {}
+            return {}, ()
         node = inits[0]
     pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    return {argument.arg: REQUIRED if default is None else ast.literal_eval(default) for argument, default in pairs}
+    options = {argument.arg: _option(argument, default) for argument, default in pairs if argument.arg != "parent"}
+    return options, tuple(argument.arg for argument in node.args.args)
+
+
+def _option(argument: ast.arg, default: ast.expr | None) -> Option:
+    annotation = ast.unparse(argument.annotation) if argument.annotation else "object"
+    return Option(annotation, None if default is None else ast.literal_eval(default), default is None)

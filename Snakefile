@@ -1,0 +1,26 @@
+# Regenerates every result of the four papers. `snakemake` does it all, `snakemake oes` one paper, any path one result.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# A configuration file given on the command line replaces the quick grid, it is not merged into it.
+if "grid" not in config:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/oes.smk"
+include: "rules/expanders.smk"
+include: "rules/isomorphic.smk"
+include: "rules/ising.smk"
+include: "rules/crossover.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report/index.html",

@@ -1,0 +1,90 @@
+"""``python -m prunelib``: look at what exists and what a configuration would run, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from prunelib import __version__, registry
+from prunelib.config import load
+from prunelib.errors import ConfigError, PrunelibError
+from prunelib.runs import Grid
+
+KINDS = ("data", "model", "task", "method", "energy", "family")
+EXAMPLES = """examples:
+  python -m prunelib list method              every pruning method, its options and their defaults
+  python -m prunelib check config.yaml        is this configuration possible? how many runs?
+  python -m prunelib runs config.yaml --paper oes   the runs of one paper; each line is a path below results/runs/
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, do one thing, return the exit code (2 for a user's error)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m prunelib", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    command = commands.add_parser("list", help="what is registered, with options and defaults")
+    command.add_argument("kind", nargs="?", choices=KINDS, help="only this kind")
+    command.set_defaults(call=lambda given: show_registry([given.kind] if given.kind else list(KINDS)))
+    command = commands.add_parser("check", help="check a configuration and count its runs")
+    command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"))
+    command.set_defaults(call=lambda given: check(given.file))
+    command = commands.add_parser("runs", help="list the runs of a configuration")
+    command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"))
+    command.add_argument("--paper", help="only this part of the grid")
+    command.set_defaults(call=lambda given: show_runs(given.file, given.paper))
+    given = parser.parse_args(arguments)
+    try:
+        given.call(given)
+    except PrunelibError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def read_grid(file: Path) -> Grid:
+    """Read and check a configuration file; raises ConfigError for a missing file or broken YAML too."""
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: can't be read as YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file}: holds {type(raw).__name__}; a configuration is a mapping of keys.")
+    return Grid(load(raw))
+
+
+def check(file: Path) -> None:
+    """Print how many runs each part of a configuration's grid has."""
+    grid = read_grid(file)
+    for part in grid.settings.grid:
+        print(f"{part:12} {len(grid.of(part)):5} runs")
+    print(f"{'all':12} {len(grid.runs):5} runs, scale {grid.settings.scale}")
+
+
+def show_runs(file: Path, paper: str | None) -> None:
+    """Print the paths of a configuration's runs."""
+    grid = read_grid(file)
+    for run in grid.of(paper) if paper else grid.runs:
+        print(run.path)
+
+
+def show_registry(kinds: list[str]) -> None:
+    """Print the registered things of some kinds: name, summary, options with defaults."""
+    for kind in kinds:
+        for entry in registry.entries(kind).values():
+            options = ", ".join(
+                f"{name}: {option.annotation}" + ("" if option.required else f" = {option.default}")
+                for name, option in entry.options.items()
+            )
+            print(f"{kind} {entry.name}\n    {entry.summary}" + (f"\n    options: {options}" if options else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Typed experiment settings: config.yaml checked key by key before any job starts, without importing torch.
+
+Every label in ``data``, ``models``, ``methods`` and ``tasks`` names a registered thing and sets some of its options;
+``recipes`` say how to train; ``grid`` crosses labels into runs. A label that is not defined but is a registered name stands
+for that thing with its default options. What can't be is an error that names the key's path, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from prunelib import options as option_types
+from prunelib import registry
+from prunelib.errors import ConfigError, nearest
+from prunelib.options import Count, Fraction, Natural, NonNegative, Positive, Share
+
+LABEL = r"^[a-z0-9][a-z0-9._-]*$"
+Label = Annotated[str, Field(pattern=LABEL)]
+PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
+
+
+class Strict(BaseModel):
+    """Base of every typed section: unknown keys and silent conversions are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FitRecipe(Strict):
+    """How to fit one image: Adam on the generator's weights, mean squared error to the noisy image."""
+
+    loop: Literal["fit_image"]
+    lr: Positive = 0.01
+    steps: Natural = 1500
+    log_every: Count = 50
+
+
+class ClassifyRecipe(Strict):
+    """How to train a classifier: optimizer, learning-rate schedule per epoch, augmentation, which epoch is tested."""
+
+    loop: Literal["classify"]
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Share = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+    epochs: Natural = 20
+    batch_size: Count = 128
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    warmup_epochs: Natural = 0
+    step_epochs: Count = 30
+    gamma: Fraction = 0.1
+    min_lr: NonNegative = 0.0
+    label_smoothing: Share = 0.0
+    augment: Literal["none", "shift", "crop-flip"] = "none"
+    select: Literal["last", "best"] = "last"
+
+
+Recipe = Annotated[FitRecipe | ClassifyRecipe, Field(discriminator="loop")]
+
+
+class Block(Strict):
+    """One block of a paper's grid: the cross product of its lists, trained by one recipe."""
+
+    tasks: Annotated[list[Label], Field(min_length=1)]
+    models: Annotated[list[Label], Field(min_length=1)]
+    methods: Annotated[list[Label], Field(min_length=1)]
+    budgets: Annotated[list[str], Field(min_length=1)] = ["full"]
+    recipe: Label
+    seeds: Annotated[list[Natural], Field(min_length=1)] | None = None
+
+
+class Named(Strict):
+    """A checked label: the registered name it stands for and every option, defaults filled in."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class Settings(Strict):
+    """The whole configuration."""
+
+    scale: Label = "quick"
+    mode: Literal["real", "stub"] = "real"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    checkpoint_seconds: Positive = 60.0
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1]
+    data: dict[Label, dict[str, Any]] = {}
+    models: dict[Label, dict[str, Any]] = {}
+    methods: dict[Label, dict[str, Any]] = {}
+    tasks: dict[Label, dict[str, Any]]
+    recipes: dict[Label, Recipe]
+    grid: dict[Literal["oes", "expanders", "isomorphic", "ising", "crossover"], list[Block]]
+
+    def named(self, section: Literal["data", "models", "methods", "tasks"], label: str, where: str = "") -> Named:
+        """Return what a label stands for; an unknown label or option raises ConfigError naming its path."""
+        kind, key = SECTIONS[section]
+        known = getattr(self, section)
+        if label not in known:
+            if section != "tasks" and label in registry.entries(kind):
+                return Named(name=label, options=checked_options(kind, label, {}, f"{section}.{label}"))
+            allowed = sorted({*known, *(registry.names(kind) if section != "tasks" else [])})
+            place = where or section
+            raise ConfigError(f"{place}: '{label}' is not in {section}.{nearest(label, allowed)} Allowed: {', '.join(allowed)}.")
+        given = dict(known[label])
+        name = given.pop(key, None)
+        if not isinstance(name, str):
+            names = ", ".join(registry.names(kind))
+            raise ConfigError(f"{section}.{label}: needs '{key}', the {kind} it stands for. Allowed: {names}.")
+        registry.entry(kind, name, f"{section}.{label}.{key}")
+        reserved = {"data": given.pop("data", None)} if section == "tasks" else {}
+        if section == "tasks" and not isinstance(reserved["data"], str):
+            raise ConfigError(f"tasks.{label}: needs 'data', the label of its data set. Allowed: {', '.join(self.data)}.")
+        checked = checked_options(kind, name, given, f"{section}.{label}")
+        return Named(name=name, options=checked | {key: value for key, value in reserved.items() if value})
+
+
+SECTIONS = {
+    "data": ("data", "source"),
+    "models": ("model", "builder"),
+    "methods": ("method", "uses"),
+    "tasks": ("task", "kind"),
+}
+
+
+def load(raw: Mapping[str, Any]) -> Settings:
+    """Check a raw configuration (as read from YAML) and return it typed; the first fault raises ConfigError."""
+    try:
+        settings = Settings.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, raw)) from None
+    for section in SECTIONS:
+        for label in getattr(settings, section):
+            settings.named(section, label)
+    return settings
+
+
+def checked_options(kind: str, name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the options of one registered thing against its signature and fill in its defaults."""
+    known = registry.entry(kind, name, where).options
+    for key in given:
+        if key not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"{where}.{key}: unknown option of {kind} '{name}'.{nearest(key, known)} Allowed: {allowed}.")
+    missing = [key for key, option in known.items() if option.required and key not in given]
+    if missing:
+        raise ConfigError(f"{where}: {kind} '{name}' needs {', '.join(missing)}.")
+    values = {key: option.default for key, option in known.items()} | dict(given)
+    return {key: _checked(values[key], known[key].annotation, f"{where}.{key}") for key in known}
+
+
+def _checked(value: Any, annotation: str, where: str) -> Any:
+    adapter = TypeAdapter(eval(annotation, vars(option_types)))  # our own source, read by the registry
+    try:
+        return adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{where}: got {value!r}. {first['msg']}; it must be {annotation}.") from None
+
+
+def _explain(error: ValidationError, raw: Mapping[str, Any]) -> str:
+    """Turn pydantic's first fault into one paragraph: path, value, what is allowed, nearest key."""
+    faults = error.errors()
+    first = faults[0]
+    path = [part for part in first["loc"] if part not in ("fit_image", "classify", "[key]")]
+    where = ".".join(map(str, path))
+    more = f" ({len(faults) - 1} more after this one.)" if len(faults) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_beside(path, raw)
+        hint = nearest(str(path[-1]), allowed)
+        return f"{where}: unknown key.{hint} Allowed: {', '.join(sorted(allowed))}.{more}"
+    if first["type"] == "missing":
+        return f"{where}: missing; it has no default.{more}"
+    return f"{where}: got {first['input']!r}. {first['msg']}.{more}"
+
+
+def _keys_beside(path: list[Any], raw: Mapping[str, Any]) -> list[str]:
+    """Return the keys allowed where an unknown one stands."""
+    if path[0] == "recipes" and len(path) > 2:
+        loop = raw["recipes"][path[1]].get("loop")
+        return list((FitRecipe if loop == "fit_image" else ClassifyRecipe).model_fields)
+    return list((Block if path[0] == "grid" else Settings).model_fields)

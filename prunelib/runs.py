@@ -1,0 +1,220 @@
+"""A run's identity and its path, and the grid: configuration -> runs -> parents (pure, fast, no torch)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from prunelib import registry
+from prunelib.config import LABEL, PARTS, Block, Settings
+from prunelib.errors import ConfigError, nearest
+
+BUDGETS = {
+    "full": "keeps everything",
+    "density": "a fraction of the prunable weights, 0 < density <= 1",
+    "degree": "edges per channel, an integer >= 1",
+    "macs": "a fraction of the MACs, 0 < macs <= 1",
+}
+_BUDGET = re.compile(r"(?P<kind>density|degree|macs)(?P<value>[0-9.]+(?:e-?[0-9]+)?)")
+
+
+@dataclass(frozen=True, order=True)
+class Budget:
+    """How much of a network a run may keep: a kind of ``BUDGETS`` and its value (None for "full")."""
+
+    kind: str
+    value: float | None = None
+
+    @classmethod
+    def parse(cls, label: str, where: str = "budget") -> Budget:
+        """Read a label such as "full", "density0.05", "degree3" or "macs0.5"; anything else raises ConfigError."""
+        if label == "full":
+            return cls("full")
+        match = _BUDGET.fullmatch(label)
+        try:
+            value = float(match["value"]) if match else 0.0
+        except ValueError:
+            value = 0.0
+        kind = match["kind"] if match else nearest(label, BUDGETS).split("'")[1] if nearest(label, BUDGETS) else ""
+        good = value >= 1 and value.is_integer() if kind == "degree" else 0 < value <= 1
+        if not (match and good):
+            allowed = BUDGETS.get(kind) or "; ".join(f"{name} ({text})" for name, text in BUDGETS.items())
+            raise ConfigError(f"{where}: '{label}' is no budget. Allowed: {kind or 'one of'}: {allowed}.")
+        return cls(kind, value)
+
+    @property
+    def label(self) -> str:
+        """The budget as it stands in a path: at most four significant digits."""
+        return self.kind if self.value is None else f"{self.kind}{self.value:.4g}"
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One (paper, task, model, method, budget, seed): everything that tells its directory from every other."""
+
+    paper: str
+    task: str
+    model: str
+    method: str
+    budget: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Directory below results/runs/, for example oes/denoise-pepper/hourglass/gumbel/density0.05/seed0."""
+        return f"{self.paper}/{self.task}/{self.model}/{self.method}/{self.budget}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, path: str) -> Run:
+        """Read a run's path back; a path that no run can have raises ConfigError."""
+        parts = path.strip("/").split("/")
+        labels_fit = len(parts) == 6 and all(re.fullmatch(LABEL, part) for part in parts)
+        if not labels_fit or parts[0] not in PARTS or not re.fullmatch(r"seed(0|[1-9][0-9]*)", parts[5]):
+            raise ConfigError(f"'{path}' is no run. Allowed: <paper>/<task>/<model>/<method>/<budget>/seed<number>.")
+        if Budget.parse(parts[4], path).label != parts[4]:
+            raise ConfigError(f"'{path}': write the budget as {Budget.parse(parts[4]).label}.")
+        return cls(*parts[:5], int(parts[5].removeprefix("seed")))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What the grid knows of one run besides its name: its recipe and the run it starts from."""
+
+    recipe: str
+    parent: Run | None
+    previous: float | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a configuration, with their parents; building it finds every impossible combination."""
+
+    settings: Settings
+    _plans: dict[Run, Planned] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for paper, blocks in self.settings.grid.items():
+            for index, block in enumerate(blocks):
+                self._expand(paper, block, f"grid.{paper}.{index}")
+        for run, plan in self._plans.items():
+            if plan.parent is not None and plan.parent not in self._plans:
+                raise ConfigError(f"{run.path}: starts from {plan.parent.path}, which no block of grid.{run.paper} makes; add it.")
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run, sorted."""
+        return sorted(self._plans)
+
+    def of(self, paper: str) -> list[Run]:
+        """The runs of one paper, sorted."""
+        return [run for run in self.runs if run.paper == paper]
+
+    def parent(self, run: Run) -> Run | None:
+        """The run whose weights or mask this one starts from, if any."""
+        return self.plan(run).parent
+
+    def plan(self, run: Run) -> Planned:
+        """What the grid knows of a run; a run that is not in the grid raises ConfigError naming the nearest."""
+        if run not in self._plans:
+            hint = nearest(run.path, [known.path for known in self._plans])
+            raise ConfigError(f"{run.path}: not in the grid of this configuration.{hint}")
+        return self._plans[run]
+
+    def facts(self, run: Run) -> dict[str, Any]:
+        """The registered facts of a run's method: stage, parent, start, budgets."""
+        return self.method_entry(run.method).facts
+
+    def method_entry(self, label: str) -> registry.Entry:
+        """The registry's entry behind a method's label."""
+        return registry.entry("method", self.settings.named("methods", label).name)
+
+    def describe(self, run: Run) -> dict[str, Any]:
+        """Return everything a step needs to know of a run, as plain types (see prunelib.workflow.steps)."""
+        task = self.settings.named("tasks", run.task)
+        model, method = self.settings.named("models", run.model), self.settings.named("methods", run.method)
+        budget, plan = Budget.parse(run.budget), self.plan(run)
+        return {
+            "run": {name: getattr(run, name) for name in ("paper", "task", "model", "method", "budget", "seed")},
+            "task": {"kind": task.name, "options": {key: v for key, v in task.options.items() if key != "data"}},
+            "model": {"builder": model.name, "options": model.options},
+            "method": {"uses": method.name, "options": method.options},
+            "budget": {"kind": budget.kind, "value": budget.value, "previous": plan.previous},
+            "recipe": self.settings.recipes[plan.recipe].model_dump(),
+            "seed": run.seed,
+            "scale": self.settings.scale,
+        }
+
+    def data(self, run: Run) -> str:
+        """The label of the data set a run's task uses."""
+        return self.settings.named("tasks", run.task).options["data"]
+
+    def _expand(self, paper: str, block: Block, where: str) -> None:
+        settings = self.settings
+        if block.recipe not in settings.recipes:
+            hint = nearest(block.recipe, settings.recipes)
+            raise ConfigError(f"{where}.recipe: '{block.recipe}' is not in recipes.{hint} Allowed: {', '.join(settings.recipes)}.")
+        for task in block.tasks:
+            for model in block.models:
+                self._check_fit(task, model, block.recipe, where)
+                for method in block.methods:
+                    settings.named("methods", method, f"{where}.methods")
+                    for label in block.budgets:
+                        for seed in block.seeds or settings.seeds:
+                            self._add(Run(paper, task, model, method, label, seed), block.recipe, where)
+
+    def _add(self, run: Run, recipe: str, where: str) -> None:
+        """Add a run and, for a method that prunes in rounds, the chain of looser budgets it comes from."""
+        budget = Budget.parse(run.budget, f"{where}.budgets")
+        entry = self.method_entry(run.method)
+        allowed = entry.facts.get("budgets", ("full",))
+        if budget.kind not in allowed:
+            raise ConfigError(f"{where}.budgets: '{run.budget}' does not fit method '{run.method}'. Allowed: {', '.join(allowed)}.")
+        run = Run(run.paper, run.task, run.model, run.method, budget.label, run.seed)
+        if entry.facts.get("parent", "none") == "previous" and budget.kind == "density":
+            self._add_chain(run, budget, recipe)
+        else:
+            self._plan(run, Planned(recipe, self._single_parent(run, entry, where)))
+
+    def _add_chain(self, run: Run, budget: Budget, recipe: str) -> None:
+        assert budget.value is not None
+        rounds = self.settings.named("methods", run.method).options["rounds"]
+        densities = [1.0] + [budget.value ** (k / rounds) for k in range(1, rounds)] + [budget.value]
+        parent = previous = None
+        for density in densities:
+            label = "full" if density == 1.0 else Budget("density", density).label
+            member = Run(run.paper, run.task, run.model, run.method, label, run.seed)
+            self._plan(member, Planned(recipe, parent, previous))
+            parent, previous = member, Budget.parse(label).value or 1.0
+
+    def _single_parent(self, run: Run, entry: registry.Entry, where: str) -> Run | None:
+        kind = entry.facts.get("parent", "none")
+        if kind == "dense":
+            return Run(run.paper, run.task, run.model, "dense", "full", run.seed)
+        if kind == "source":
+            options = self.settings.named("methods", run.method).options
+            self.settings.named("methods", options["of"], f"methods.{run.method}.of")
+            self.settings.named("tasks", options["from_task"], f"methods.{run.method}.from_task")
+            return Run(run.paper, options["from_task"], run.model, options["of"], run.budget, run.seed)
+        return None
+
+    def _plan(self, run: Run, plan: Planned) -> None:
+        if self._plans.setdefault(run, plan) != plan:
+            raise ConfigError(f"{run.path}: planned twice with different recipes or parents ({plan.recipe}); give one method a label of its own.")
+
+    def _check_fit(self, task: str, model: str, recipe: str, where: str) -> None:
+        """Refuse a model or a recipe that can't serve the task, and an image side that does not fit the generator."""
+        settings = self.settings
+        kind, data = (lambda named: (named.name, named.options["data"]))(settings.named("tasks", task, f"{where}.tasks"))
+        source, built = settings.named("data", data, f"tasks.{task}.data"), settings.named("models", model, f"{where}.models")
+        loop = registry.entry("task", kind).facts["loop"]
+        if settings.recipes[recipe].loop != loop:
+            raise ConfigError(f"{where}.recipe: '{recipe}' runs the loop {settings.recipes[recipe].loop}; task '{task}' needs {loop}.")
+        classifies = "classes" in registry.entry("model", built.name).arguments
+        if classifies != (loop == "classify"):
+            raise ConfigError(f"{where}.models: '{model}' is {'a classifier' if classifies else 'a generator'}; task '{task}' is {kind}.")
+        side, rule = source.options.get("side"), registry.entries("side_rule").get(built.name)
+        problem = rule.load()(built.options, side) if rule and side else None
+        if problem:
+            raise ConfigError(f"data.{data}.side: got {side}; {problem}")

@@ -1,0 +1,88 @@
+"""Digest of the code a step uses, so that an edit reruns exactly the jobs that depend on it.
+
+Snakemake notices an edited script but not an edited module. The digest covers every prunelib module that a script imports,
+directly or not (imports inside functions too), plus the modules that define the registered things a run names. Comments,
+docstrings and formatting do not count: what is hashed is the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunelib import registry
+
+ROOT = Path(__file__).parents[2]
+
+
+def code_digest(script: Path, uses: Iterable[tuple[str, str]] = ()) -> str:
+    """Return 16 hexadecimal digits for a script and the (kind, name) pairs of the registered things it will load."""
+    modules = set(_imports(script))
+    modules |= {registry.entry(kind, name).module for kind, name in uses}
+    closed = closure(frozenset(modules))
+    text = "\n".join(f"{module} {_module_digest(module)}" for module in sorted(closed))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def used_by(description: dict[str, Any], step: str) -> list[tuple[str, str]]:
+    """List the registered things a step of a run loads; an option named like a registry kind names one more."""
+    task, model, method = description["task"], description["model"], description["method"]
+    uses = [("task", task["kind"]), ("model", model["builder"])]
+    if step == "train":
+        uses.append(("loop", description["recipe"]["loop"]))
+    if step != "train" or "method" in description:
+        uses.append(("method", method["uses"]))
+        uses += [(key, value) for key, value in method["options"].items() if value in registry.entries(key)]
+    return uses
+
+
+@cache
+def closure(modules: frozenset[str]) -> frozenset[str]:
+    """Return the modules and every prunelib module they import, directly or through others."""
+    seen: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen and (path := _path(module)):
+            seen.add(module)
+            waiting |= set(_imports(path)) | {module.rpartition(".")[0]} - {""}
+    return frozenset(seen)
+
+
+def _path(module: str) -> Path | None:
+    """Return the file of a prunelib module or package, or None for a name that is neither (an imported function)."""
+    base = ROOT.joinpath(*module.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """List the prunelib names a file imports, anywhere in it; type-checking imports count, they are harmless."""
+    found = []
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in found if name.split(".")[0] == "prunelib")
+
+
+@cache
+def _module_digest(module: str) -> str:
+    path = _path(module)
+    assert path is not None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body[0] = ast.Pass()
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

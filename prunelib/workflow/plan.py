@@ -1,0 +1,148 @@
+"""The plan of one configuration: for every step of every run its inputs, outputs, parameters and resources.
+
+The Snakefile asks only this object; paths are made here and nowhere else. Parameters hold exactly what a step depends on
+(so that an unrelated edit reruns nothing) and are plain types. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prunelib import config, registry
+from prunelib.config import PARTS
+from prunelib.runs import Grid, Run
+from prunelib.workflow.digest import code_digest, used_by
+
+RUNS = "results/runs"
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+# What one job of each step asks for: memory in MB, run time in minutes, whether a GPU helps it.
+RESOURCES = {
+    "prepare_data": {"mem_mb": 2000, "runtime": 60, "gpu": False},
+    "find_mask": {"mem_mb": 2000, "runtime": 240, "gpu": True},
+    "train": {"mem_mb": 2000, "runtime": 720, "gpu": True},
+    "prune_structure": {"mem_mb": 3000, "runtime": 60, "gpu": True},
+    "slim": {"mem_mb": 2000, "runtime": 30, "gpu": False},
+    "report": {"mem_mb": 2000, "runtime": 30, "gpu": False},
+}
+
+
+class Plan:
+    """Everything the rules need to know of one configuration."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        """Check the configuration and expand its grid; raises ConfigError."""
+        self.settings = config.load(raw)
+        self.grid = Grid(self.settings)
+
+    def constraints(self) -> dict[str, str]:
+        """Regular expressions for every wildcard: the labels in the grid and nothing else."""
+        runs = self.grid.runs
+        labels = {name: {getattr(run, name) for run in runs} for name in ("task", "model", "method", "budget")}
+        found = {name: "|".join(sorted(map(re.escape, values))) or "none" for name, values in labels.items()}
+        data = "|".join(sorted({re.escape(self.grid.data(run)) for run in runs})) or "none"
+        return found | {"seed": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
+
+    def methods(self, *stages: str) -> str:
+        """Regular expression of the method labels whose masks are found at one of these stages."""
+        labels = {run.method for run in self.grid.runs if self.grid.facts(run).get("stage", "none") in stages}
+        return "|".join(sorted(map(re.escape, labels))) or "none"
+
+    def run(self, paper: str, wildcards: Any) -> Run:
+        """The run that a rule's wildcards name."""
+        return Run(paper, wildcards.task, wildcards.model, wildcards.method, wildcards.budget, int(wildcards.seed))
+
+    def stage(self, run: Run) -> str:
+        """What finds this run's mask or gates; a run that keeps everything has nothing to find."""
+        return "none" if run.budget == "full" else self.grid.facts(run).get("stage", "none")
+
+    def inputs(self, paper: str, step: str) -> Callable[[Any], dict[str, str]]:
+        """Return the input function of one step: the data set, and files of this run or of its parent."""
+        return lambda wildcards: self.inputs_of(self.run(paper, wildcards), step)
+
+    def inputs_of(self, run: Run, step: str) -> dict[str, str]:
+        """Return the input files of one step of one run, by name."""
+        stage, facts, parent = self.stage(run), self.grid.facts(run), self.grid.parent(run)
+        files = {"data": data_path(self.grid.data(run))}
+        if step in ("find_mask", "prune_structure") and parent:
+            files["parent"] = path(parent, "mask.h5" if facts.get("parent") == "source" else "weights.safetensors")
+        if step == "train" and stage == "mask":
+            files["mask"] = path(run, "mask.h5")
+            if parent and facts.get("start") == "parent":
+                files["start"] = path(parent, "weights.safetensors")
+        if step == "train" and stage == "structure":
+            files |= {"structure": path(run, "pruned.safetensors"), "record": path(run, "pruned.json")}
+        if step == "slim":
+            files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
+            files |= {"mask": path(run, "mask.h5")}
+        return files
+
+    def params(self, paper: str, step: str, wildcards: Any) -> dict[str, Any]:
+        """Return what one step of the run that the wildcards name depends on, and the digest of the code it uses."""
+        return self.params_of(self.run(paper, wildcards), step)
+
+    def params_of(self, run: Run, step: str) -> dict[str, Any]:
+        """Return the settings one step of one run depends on, as plain types."""
+        settings = self.grid.describe(run)
+        if step == "train" and self.stage(run) != "training":
+            settings = {key: value for key, value in settings.items() if key not in ("method", "budget")}
+        if step != "train":
+            settings = {key: value for key, value in settings.items() if key not in ("recipe", "scale")}
+        code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
+        return {"settings": settings, "code": code}
+
+    def source(self, label: str) -> dict[str, Any]:
+        """What prepares a data set: its source, options and the digest of the code."""
+        named = self.settings.named("data", label)
+        code = code_digest(SCRIPTS / "prepare_data.py", [("data", named.name)])
+        return {"spec": {"label": label, "source": named.name, "options": named.options}, "code": code}
+
+    def source_files(self, label: str) -> list[str]:
+        """Local files a data set is made from, so that editing one prepares it again."""
+        values = self.settings.named("data", label).options.values()
+        return [value for value in values if isinstance(value, str) and "/" in value and Path(value).is_file()]
+
+    def code(self, step: str) -> str:
+        """Digest of the code of a step that belongs to no single run (tables, figures, page)."""
+        return code_digest(SCRIPTS / f"{step}.py")
+
+    def finished(self, paper: str) -> list[str]:
+        """The files that say all runs of one paper are done: metrics, and slim networks where gates were learned."""
+        files = []
+        for run in self.grid.of(paper):
+            files.append(path(run, "metrics.json"))
+            if paper == "ising" and self.stage(run) != "none":
+                files.append(path(run, "slim.json"))
+        return files
+
+    def files(self, paper: str, name: str) -> list[str]:
+        """One file of every run of a paper."""
+        return [path(run, name) for run in self.grid.of(paper)]
+
+    def threads(self, step: str) -> int:
+        """Threads of one job of a step: training steps use the configured number, the rest one."""
+        return self.settings.threads if RESOURCES[step]["gpu"] else 1
+
+    def resources(self, step: str) -> dict[str, int]:
+        """Return mem_mb, runtime (minutes) and gpu (0 or 1) of one job of a step."""
+        wanted = RESOURCES[step]
+        device = self.settings.device
+        gpu = wanted["gpu"] and (device == "cuda" or (device == "auto" and Path("/dev/nvidiactl").exists()))
+        return {"mem_mb": wanted["mem_mb"], "runtime": wanted["runtime"], "gpu": int(gpu)}
+
+    def unused(self) -> list[str]:
+        """Registered methods that no run uses (shown by ``python -m prunelib list``)."""
+        used = {self.grid.method_entry(run.method).name for run in self.grid.runs}
+        return [name for name in registry.names("method") if name not in used]
+
+
+def path(run: Run, file: str) -> str:
+    """Path of one artefact of a run."""
+    return f"{RUNS}/{run.path}/{file}"
+
+
+def data_path(label: str) -> str:
+    """Path of a prepared data set."""
+    return f"results/data/{label}.h5"

@@ -1,0 +1,71 @@
+"""Tiny valid outputs for ``mode: stub``: the whole workflow in seconds, to test its wiring without torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from safetensors.numpy import save_file
+
+from prunelib.storage.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    from prunelib.workflow.step import Step
+
+SIDE = 8  # stub pictures are 8 x 8
+
+
+def write_stubs(step: Step) -> None:
+    """Write every declared output of a step; the numbers depend on the step's settings only."""
+    settings = step.params.get("settings", {})
+    random = np.random.Generator(np.random.PCG64(_number(step.params)))
+    for path in step.outputs.values():
+        if path.name == "metrics.json":
+            write_json(path, _metrics(settings, random))
+        elif path.suffix == ".json":
+            write_json(path, {"stub": True})
+        elif path.suffix == ".safetensors":
+            with atomic_path(path) as temporary:
+                save_file({"stub": random.random(4, dtype=np.float32)}, temporary)
+        else:
+            _write_hdf5(path, settings, random)
+
+
+def _number(params: dict[str, Any]) -> int:
+    """Derive a seed from the settings (not from the code), so that a code edit reruns jobs with equal results."""
+    text = repr(params.get("settings") or params.get("spec"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def _metrics(settings: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+    run = settings["run"]
+    path = "/".join([*(str(run[key]) for key in ("paper", "task", "model", "method", "budget")), f"seed{run['seed']}"])
+    density = 1.0 if run["budget"] == "full" else 0.5
+    shared = {"density": density, "density_all": density, "density_compact": density}
+    shared |= {"parameters": 1000, "parameters_kept": int(1000 * density), "macs": 10_000, "macs_compact": 5_000}
+    if settings["recipe"]["loop"] == "fit_image":
+        peak = 25 + float(random.random())
+        own = {"psnr_peak": peak, "psnr_final": peak - 1, "psnr_gap": 1.0, "psnr_noisy": 20.0, "step_peak": 10}
+    else:
+        own = {"top1": float(random.random()), "top1_start": 0.1, "loss": 1.0, "val_top1": 0.5, "val_loss": 1.0}
+    timing = {"wall_s": 0.0, "cpu_s": 0.0, "steps": 3, "step_ms": 0.0, "peak_rss_mb": 0.0}
+    head = {"run": {**run, "path": path}, "status": "ok", "why": "", "scale": settings["scale"]}
+    return {**head, "metrics": shared | own, "timing": timing, "provenance": {"stub": True}}
+
+
+def _write_hdf5(path: Path, settings: dict[str, Any], random: np.random.Generator) -> None:
+    """Write a data set, a mask or a history: datasets of three entries and the pictures a report looks for."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        if path.name != "history.h5":
+            file.create_dataset("stub", data=random.random(3))
+            return
+        columns = ("step", "psnr") if settings["recipe"]["loop"] == "fit_image" else ("epoch", "top1_val")
+        file.create_dataset(columns[0], data=np.arange(3.0))
+        for name in ("loss", columns[1]):
+            file.create_dataset(name, data=random.random(3))
+        if columns[0] == "step":
+            for name in ("clean", "noisy", "final", "best"):
+                file.create_dataset(f"images/{name}", data=random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))

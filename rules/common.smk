@@ -1,0 +1,22 @@
+# The plan of this configuration (checked before anything else), the lock, and what every rule shares.
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from prunelib.errors import PrunelibError
+from prunelib.workflow.lock import guard
+from prunelib.workflow.plan import Plan
+
+try:
+    plan = Plan(config)
+except PrunelibError as error:
+    raise WorkflowError(f"The configuration can't be used. {error}") from None
+
+# Only the process that starts jobs takes the lock; the jobs themselves read this file again.
+if workflow.is_main_process:
+    guard(Path(os.getcwd()), keep=not workflow.output_settings.dryrun)
+
+
+wildcard_constraints:
+    **plan.constraints(),

@@ -1,0 +1,53 @@
+# Crossover: a mask method of one paper on the task of another, at equal density.
+
+
+# Find the mask, whatever method and task.
+rule crossover_mask:
+    input:
+        unpack(plan.inputs("crossover", "find_mask")),
+    output:
+        mask="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
+    log:
+        "results/logs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.log",
+    benchmark:
+        "results/benchmarks/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("find_mask")
+    resources:
+        **plan.resources("find_mask"),
+    params:
+        settings=lambda wildcards: plan.params("crossover", "find_mask", wildcards)["settings"],
+        code=lambda wildcards: plan.params("crossover", "find_mask", wildcards)["code"],
+    script:
+        "../workflow_scripts/find_mask.py"
+
+
+# Train the masked network, whatever its loop.
+rule crossover_train:
+    input:
+        unpack(plan.inputs("crossover", "train")),
+    output:
+        weights="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+    log:
+        "results/logs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
+    benchmark:
+        "results/benchmarks/crossover/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        settings=lambda wildcards: plan.params("crossover", "train", wildcards)["settings"],
+        code=lambda wildcards: plan.params("crossover", "train", wildcards)["code"],
+    script:
+        "../workflow_scripts/train.py"
+
+
+rule crossover:
+    input:
+        plan.finished("crossover"),
+        "results/tables/crossover.csv",

@@ -1,0 +1,53 @@
+# Expanders: masks from random bipartite graphs, found without data, then strictly sparse training.
+
+
+# Draw one random graph per layer and turn its edges into a mask.
+rule expanders_graph:
+    input:
+        unpack(plan.inputs("expanders", "find_mask")),
+    output:
+        mask="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
+    log:
+        "results/logs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/graph.log",
+    benchmark:
+        "results/benchmarks/expanders/{task}/{model}/{method}/{budget}/seed{seed}/graph.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("find_mask")
+    resources:
+        **plan.resources("find_mask"),
+    params:
+        settings=lambda wildcards: plan.params("expanders", "find_mask", wildcards)["settings"],
+        code=lambda wildcards: plan.params("expanders", "find_mask", wildcards)["code"],
+    script:
+        "../workflow_scripts/find_mask.py"
+
+
+# Train the dense or strictly sparse classifier.
+rule expanders_train:
+    input:
+        unpack(plan.inputs("expanders", "train")),
+    output:
+        weights="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+    log:
+        "results/logs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
+    benchmark:
+        "results/benchmarks/expanders/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        settings=lambda wildcards: plan.params("expanders", "train", wildcards)["settings"],
+        code=lambda wildcards: plan.params("expanders", "train", wildcards)["code"],
+    script:
+        "../workflow_scripts/train.py"
+
+
+rule expanders:
+    input:
+        plan.finished("expanders"),
+        "results/tables/expanders.csv",

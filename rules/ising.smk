@@ -1,0 +1,107 @@
+# Ising energy: an evolved binary state gates filters while the network trains; then it is slimmed physically.
+
+
+# Train while an evolved state gates the filters; the state that wins is the mask.
+rule ising_search:
+    input:
+        unpack(plan.inputs("ising", "train")),
+    output:
+        weights="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+        mask="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
+    log:
+        "results/logs/ising/{task}/{model}/{method}/{budget}/seed{seed}/search.log",
+    benchmark:
+        "results/benchmarks/ising/{task}/{model}/{method}/{budget}/seed{seed}/search.tsv"
+    wildcard_constraints:
+        method=plan.methods("training"),
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        settings=lambda wildcards: plan.params("ising", "train", wildcards)["settings"],
+        code=lambda wildcards: plan.params("ising", "train", wildcards)["code"],
+    script:
+        "../workflow_scripts/train.py"
+
+
+# Prune the trained dense network by magnitude to the same kept fraction.
+rule ising_mask:
+    input:
+        unpack(plan.inputs("ising", "find_mask")),
+    output:
+        mask="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
+    log:
+        "results/logs/ising/{task}/{model}/{method}/{budget}/seed{seed}/mask.log",
+    benchmark:
+        "results/benchmarks/ising/{task}/{model}/{method}/{budget}/seed{seed}/mask.tsv"
+    wildcard_constraints:
+        method=plan.methods("mask"),
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("find_mask")
+    resources:
+        **plan.resources("find_mask"),
+    params:
+        settings=lambda wildcards: plan.params("ising", "find_mask", wildcards)["settings"],
+        code=lambda wildcards: plan.params("ising", "find_mask", wildcards)["code"],
+    script:
+        "../workflow_scripts/find_mask.py"
+
+
+# Train the dense network, or fine-tune a masked one.
+rule ising_train:
+    input:
+        unpack(plan.inputs("ising", "train")),
+    output:
+        weights="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+    log:
+        "results/logs/ising/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
+    benchmark:
+        "results/benchmarks/ising/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
+    wildcard_constraints:
+        method=plan.methods("none", "mask"),
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        settings=lambda wildcards: plan.params("ising", "train", wildcards)["settings"],
+        code=lambda wildcards: plan.params("ising", "train", wildcards)["code"],
+    script:
+        "../workflow_scripts/train.py"
+
+
+# Remove what mask or gates made dead; the output stays equal.
+rule ising_slim:
+    input:
+        unpack(plan.inputs("ising", "slim")),
+    output:
+        weights="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/slim.safetensors",
+        record="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/slim.json",
+    log:
+        "results/logs/ising/{task}/{model}/{method}/{budget}/seed{seed}/slim.log",
+    benchmark:
+        "results/benchmarks/ising/{task}/{model}/{method}/{budget}/seed{seed}/slim.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("slim")
+    resources:
+        **plan.resources("slim"),
+    params:
+        settings=lambda wildcards: plan.params("ising", "slim", wildcards)["settings"],
+        code=lambda wildcards: plan.params("ising", "slim", wildcards)["code"],
+    script:
+        "../workflow_scripts/slim.py"
+
+
+rule ising:
+    input:
+        plan.finished("ising"),
+        "results/tables/ising.csv",

@@ -1,0 +1,54 @@
+# Isomorphic pruning: train dense, remove channels and heads by rank within isomorphic groups, fine-tune.
+
+
+# Rank and remove channels and heads of the trained dense network.
+rule isomorphic_prune:
+    input:
+        unpack(plan.inputs("isomorphic", "prune_structure")),
+    output:
+        weights="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/pruned.safetensors",
+        record="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/pruned.json",
+    log:
+        "results/logs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/prune.log",
+    benchmark:
+        "results/benchmarks/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/prune.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("prune_structure")
+    resources:
+        **plan.resources("prune_structure"),
+    params:
+        settings=lambda wildcards: plan.params("isomorphic", "prune_structure", wildcards)["settings"],
+        code=lambda wildcards: plan.params("isomorphic", "prune_structure", wildcards)["code"],
+    script:
+        "../workflow_scripts/prune_structure.py"
+
+
+# Train the dense network, or fine-tune a pruned one.
+rule isomorphic_train:
+    input:
+        unpack(plan.inputs("isomorphic", "train")),
+    output:
+        weights="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+    log:
+        "results/logs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
+    benchmark:
+        "results/benchmarks/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("train")
+    resources:
+        **plan.resources("train"),
+    params:
+        settings=lambda wildcards: plan.params("isomorphic", "train", wildcards)["settings"],
+        code=lambda wildcards: plan.params("isomorphic", "train", wildcards)["code"],
+    script:
+        "../workflow_scripts/train.py"
+
+
+rule isomorphic:
+    input:
+        plan.finished("isomorphic"),
+        "results/tables/isomorphic.csv",

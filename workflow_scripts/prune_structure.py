@@ -1,0 +1,14 @@
+"""Prune one trained network structurally: the dense run's weights -> a smaller network and its architecture record."""
+
+from prunelib.workflow.step import Step, run
+
+
+def main(step: Step) -> None:
+    """Call the one function that does it."""
+    from prunelib.methods.isomorphic.run import prune_structure
+
+    prune_structure(step.settings, step.inputs["data"], step.inputs["parent"], step.outputs, step.device)
+
+
+if "snakemake" in globals():
+    run(snakemake, main)  # noqa: F821
