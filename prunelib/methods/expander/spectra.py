@@ -1,0 +1,137 @@
+"""What makes a bipartite graph an expander: degrees, components, singular values, Ramanujan bound, sampled expansion.
+
+A graph is its biadjacency matrix: a scipy sparse array of shape (inputs, outputs), nonzero where an edge is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+
+DENSE_SIDE = 1024  # up to this smaller side LAPACK on the Gram matrix is exact and fast enough; above, Lanczos
+SUBSETS = 1000  # subsets per side of the paper's expansion score
+
+Bits = NDArray[np.uint64]
+
+
+def singular_values(graph: sparse.csr_array) -> tuple[float, float]:
+    """Return the two largest singular values of the biadjacency matrix; the second is 0 when a side has one vertex.
+
+    The eigenvalues of the bipartite graph's adjacency matrix are plus and minus these values.
+    """
+    matrix = graph.astype(np.float64)
+    smaller = min(matrix.shape)
+    if smaller <= DENSE_SIDE:
+        gram = (matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix).toarray()
+        top = linalg.eigvalsh(gram, subset_by_index=[max(smaller - 2, 0), smaller - 1])
+        values = np.sqrt(np.maximum(top, 0.0))
+    else:
+        start = np.random.default_rng(0).random(smaller)  # a fixed start, so that the same graph gives the same digits
+        values = np.sort(sparse.linalg.svds(matrix, k=2, v0=start, return_singular_vectors=False))
+    return float(values[-1]), float(values[-2]) if values.size > 1 else 0.0
+
+
+def ramanujan_bound(graph: sparse.csr_array) -> float:
+    """Return sqrt(dL - 1) + sqrt(dR - 1), with the mean degrees of the vertices that have an edge.
+
+    A biregular graph is Ramanujan when its second singular value is at most this; no large graph can do better.
+    """
+    left, right = degrees(graph)
+    means = [side[side > 0].mean() if side.any() else 1.0 for side in (left, right)]
+    return float(sum(np.sqrt(mean - 1.0) for mean in means))
+
+
+def normalised_gap(graph: sparse.csr_array) -> float:
+    """Return 1 - sigma2 of D_L^-1/2 B D_R^-1/2, in [0, 1], isolated vertices left out; 0 = disconnected or empty."""
+    left, right = degrees(graph)
+    if not left.any():
+        return 0.0
+    used = graph.astype(np.float64)[left > 0][:, right > 0]
+    scale_left, scale_right = (sparse.diags_array(side[side > 0] ** -0.5) for side in (left, right))
+    return min(max(1.0 - singular_values((scale_left @ used @ scale_right).tocsr())[1], 0.0), 1.0)
+
+
+def degrees(graph: sparse.csr_array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the degree of every input and of every output."""
+    inputs, outputs = (graph != 0).tocoo().coords
+    return _histogram(inputs, graph.shape[0]), _histogram(outputs, graph.shape[1])
+
+
+def _histogram(ends: NDArray[np.integer], side: int) -> NDArray[np.float64]:
+    return np.bincount(ends, minlength=side).astype(np.float64)
+
+
+def components(graph: sparse.csr_array) -> int:
+    """Return the number of connected components; an isolated vertex is one."""
+    square = sparse.block_array([[None, graph], [graph.T, None]])
+    return int(csgraph.connected_components(square, directed=False, return_labels=False))
+
+
+def expansion(graph: sparse.csr_array, rng: np.random.Generator, subsets: int = SUBSETS) -> float:
+    """Return the paper's sampled vertex expansion: the mean of |N(S)| / |S| over random subsets of both sides.
+
+    (1 / 2M) sum over m = 1..M of |N(S_L)| / k_L + |N(S_R)| / k_R, k uniform in 1 .. ceil(n / 2) - 1 (1 where that is
+    empty), S a uniform k-subset. Source: Stewart et al., CVPR-W 2023.
+    """
+    return Expansion(*graph.shape, rng, subsets).score(graph)
+
+
+class Expansion:
+    """The sampled expansion score on fixed subsets, so that graphs of one shape are compared without noise."""
+
+    def __init__(self, n_in: int, n_out: int, rng: np.random.Generator, subsets: int = SUBSETS) -> None:
+        """Draw ``subsets`` subsets of the inputs and as many of the outputs."""
+        self._sides = [_subsets(side, subsets, rng) for side in (n_in, n_out)]
+
+    def score(self, graph: sparse.csr_array) -> float:
+        """Return the score of one graph (dimensionless, in [0, max degree])."""
+        coords = (graph != 0).tocoo().coords
+        ratios = []
+        for (members, sizes), sources, targets in zip(self._sides, coords, coords[::-1], strict=True):
+            order = np.argsort(targets, kind="stable")
+            starts = np.flatnonzero(np.diff(targets[order], prepend=-1))
+            # one machine word carries 64 subsets: a vertex is in N(S) when any of its neighbours is in S
+            reached = np.bitwise_or.reduceat(members[sources[order]], starts, axis=0)
+            ratios.append(np.mean(_count(reached, sizes.size) / sizes))
+        return float(np.mean(ratios))
+
+
+def _subsets(side: int, count: int, rng: np.random.Generator) -> tuple[Bits, NDArray[np.int64]]:
+    """Draw ``count`` uniform subsets as bits, (side, ceil(count / 64)) words, and their sizes, (count,)."""
+    sizes = rng.integers(1, max((side + 1) // 2, 2), size=count)
+    ranks = rng.permuted(np.broadcast_to(np.arange(side, dtype=np.int32), (count, side)), axis=1)
+    members = np.zeros((side, -(-count // 64) * 64), dtype=bool)
+    members[:, :count] = (ranks < sizes[:, None]).T
+    return np.packbits(members, axis=1).view(np.uint64), sizes
+
+
+def _count(reached: Bits, count: int) -> NDArray[np.int64]:
+    """Count the reached vertices of every subset: (vertices, words) -> (count,)."""
+    return np.unpackbits(reached.view(np.uint8), axis=1, count=count).sum(axis=0, dtype=np.int64)
+
+
+def describe(graph: sparse.csr_array, rng: np.random.Generator) -> dict[str, float]:
+    """Return every measure of one graph as a flat row: the columns of a diagnostics table."""
+    left, right = degrees(graph)
+    sigma1, sigma2 = singular_values(graph)
+    bound = ramanujan_bound(graph)
+    return {
+        "inputs": graph.shape[0],
+        "outputs": graph.shape[1],
+        "edges": left.sum(),
+        "degree_in_min": left.min(),
+        "degree_in_max": left.max(),
+        "degree_out_min": right.min(),
+        "degree_out_max": right.max(),
+        "isolated_in": (left == 0).sum(),
+        "isolated_out": (right == 0).sum(),
+        "components": components(graph),
+        "sigma1": sigma1,
+        "sigma2": sigma2,
+        "bound": bound,
+        "ramanujan": sigma2 <= bound,
+        "gap": normalised_gap(graph),
+        "expansion": expansion(graph, rng),
+    }
