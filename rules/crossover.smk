@@ -17,8 +17,7 @@ rule crossover_mask:
     resources:
         **plan.resources("find_mask"),
     params:
-        settings=lambda wildcards: plan.params("crossover", "find_mask", wildcards)["settings"],
-        code=lambda wildcards: plan.params("crossover", "find_mask", wildcards)["code"],
+        **plan.params("crossover", "find_mask"),
     script:
         "../workflow_scripts/find_mask.py"
 
@@ -41,8 +40,7 @@ rule crossover_train:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("crossover", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("crossover", "train", wildcards)["code"],
+        **plan.params("crossover", "train"),
     script:
         "../workflow_scripts/train.py"
 

@@ -16,7 +16,6 @@ rule prepare_data:
     resources:
         **plan.resources("prepare_data"),
     params:
-        spec=lambda wildcards: plan.source(wildcards.data)["spec"],
-        code=lambda wildcards: plan.source(wildcards.data)["code"],
+        **plan.source_params(),
     script:
         "../workflow_scripts/prepare_data.py"

@@ -17,8 +17,7 @@ rule expanders_graph:
     resources:
         **plan.resources("find_mask"),
     params:
-        settings=lambda wildcards: plan.params("expanders", "find_mask", wildcards)["settings"],
-        code=lambda wildcards: plan.params("expanders", "find_mask", wildcards)["code"],
+        **plan.params("expanders", "find_mask"),
     script:
         "../workflow_scripts/find_mask.py"
 
@@ -41,8 +40,7 @@ rule expanders_train:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("expanders", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("expanders", "train", wildcards)["code"],
+        **plan.params("expanders", "train"),
     script:
         "../workflow_scripts/train.py"
 

@@ -22,8 +22,7 @@ rule ising_search:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("ising", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("ising", "train", wildcards)["code"],
+        **plan.params("ising", "train"),
     script:
         "../workflow_scripts/train.py"
 
@@ -46,8 +45,7 @@ rule ising_mask:
     resources:
         **plan.resources("find_mask"),
     params:
-        settings=lambda wildcards: plan.params("ising", "find_mask", wildcards)["settings"],
-        code=lambda wildcards: plan.params("ising", "find_mask", wildcards)["code"],
+        **plan.params("ising", "find_mask"),
     script:
         "../workflow_scripts/find_mask.py"
 
@@ -72,8 +70,7 @@ rule ising_train:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("ising", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("ising", "train", wildcards)["code"],
+        **plan.params("ising", "train"),
     script:
         "../workflow_scripts/train.py"
 
@@ -95,8 +92,7 @@ rule ising_slim:
     resources:
         **plan.resources("slim"),
     params:
-        settings=lambda wildcards: plan.params("ising", "slim", wildcards)["settings"],
-        code=lambda wildcards: plan.params("ising", "slim", wildcards)["code"],
+        **plan.params("ising", "slim"),
     script:
         "../workflow_scripts/slim.py"
 

@@ -18,8 +18,7 @@ rule isomorphic_prune:
     resources:
         **plan.resources("prune_structure"),
     params:
-        settings=lambda wildcards: plan.params("isomorphic", "prune_structure", wildcards)["settings"],
-        code=lambda wildcards: plan.params("isomorphic", "prune_structure", wildcards)["code"],
+        **plan.params("isomorphic", "prune_structure"),
     script:
         "../workflow_scripts/prune_structure.py"
 
@@ -42,8 +41,7 @@ rule isomorphic_train:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("isomorphic", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("isomorphic", "train", wildcards)["code"],
+        **plan.params("isomorphic", "train"),
     script:
         "../workflow_scripts/train.py"
 

@@ -17,8 +17,7 @@ rule oes_mask:
     resources:
         **plan.resources("find_mask"),
     params:
-        settings=lambda wildcards: plan.params("oes", "find_mask", wildcards)["settings"],
-        code=lambda wildcards: plan.params("oes", "find_mask", wildcards)["code"],
+        **plan.params("oes", "find_mask"),
     script:
         "../workflow_scripts/find_mask.py"
 
@@ -41,8 +40,7 @@ rule oes_train:
     resources:
         **plan.resources("train"),
     params:
-        settings=lambda wildcards: plan.params("oes", "train", wildcards)["settings"],
-        code=lambda wildcards: plan.params("oes", "train", wildcards)["code"],
+        **plan.params("oes", "train"),
     script:
         "../workflow_scripts/train.py"
 

@@ -2,7 +2,7 @@
 
 Snakemake notices an edited script but not an edited module. The digest covers every prunelib module that a script imports,
 directly or not (imports inside functions too), plus the modules that define the registered things a run names. Comments,
-docstrings and formatting do not count: what is hashed is the syntax tree.
+docstrings and formatting do not count: what is hashed is the syntax tree. The frame that runs the steps does not count either.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from prunelib import registry
 
 ROOT = Path(__file__).parents[2]
+FRAME = "prunelib.workflow"  # runs the steps but computes nothing: its edits rerun nothing
 
 
 def code_digest(script: Path, uses: Iterable[tuple[str, str]] = ()) -> str:
@@ -74,7 +75,7 @@ def _imports(path: Path) -> tuple[str, ...]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in found if name.split(".")[0] == "prunelib")
+    return tuple(name for name in found if name.split(".")[0] == "prunelib" and not name.startswith(FRAME))
 
 
 @cache

@@ -79,9 +79,12 @@ class Plan:
             files |= {"mask": path(run, "mask.h5")}
         return files
 
-    def params(self, paper: str, step: str, wildcards: Any) -> dict[str, Any]:
-        """Return what one step of the run that the wildcards name depends on, and the digest of the code it uses."""
-        return self.params_of(self.run(paper, wildcards), step)
+    def params(self, paper: str, step: str) -> dict[str, Callable[[Any], Any]]:
+        """Return the params of one step's rule: the settings its run depends on, the digest of its code, the mode."""
+        return {
+            name: lambda wildcards, name=name: self.params_of(self.run(paper, wildcards), step)[name]
+            for name in ("settings", "code", "mode")
+        }
 
     def params_of(self, run: Run, step: str) -> dict[str, Any]:
         """Return the settings one step of one run depends on, as plain types."""
@@ -91,13 +94,18 @@ class Plan:
         if step != "train":
             settings = {key: value for key, value in settings.items() if key not in ("recipe", "scale")}
         code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
-        return {"settings": settings, "code": code}
+        return {"settings": settings, "code": code, "mode": self.settings.mode}
 
     def source(self, label: str) -> dict[str, Any]:
         """What prepares a data set: its source, options and the digest of the code."""
         named = self.settings.named("data", label)
         code = code_digest(SCRIPTS / "prepare_data.py", [("data", named.name)])
-        return {"spec": {"label": label, "source": named.name, "options": named.options}, "code": code}
+        spec = {"label": label, "source": named.name, "options": named.options}
+        return {"spec": spec, "code": code, "mode": self.settings.mode}
+
+    def source_params(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the params of the rule that prepares data."""
+        return {name: lambda wildcards, name=name: self.source(wildcards.data)[name] for name in ("spec", "code", "mode")}
 
     def source_files(self, label: str) -> list[str]:
         """Local files a data set is made from, so that editing one prepares it again."""

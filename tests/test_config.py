@@ -1,0 +1,145 @@
+"""Configuration: the quick and the paper grid are accepted; what can't be is named, with what is allowed."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prunelib.config import ClassifyRecipe, load
+from prunelib.errors import ConfigError
+from prunelib.runs import Grid
+
+ROOT = Path(__file__).parents[1]
+
+SMALL: dict[str, Any] = {
+    "data": {"photo": {"source": "photo", "name": "astronaut", "side": 32}, "digits": {"source": "digits"}},
+    "tasks": {
+        "denoise": {"kind": "denoise", "data": "photo", "sigma": 0.1},
+        "classify": {"kind": "classify", "data": "digits"},
+    },
+    "models": {"hourglass": {"builder": "hourglass", "channels": [4, 4]}, "net": {"builder": "resnet_small"}},
+    "methods": {"gumbel": {"uses": "gumbel", "steps": 3}, "imp": {"uses": "imp", "rounds": 3}},
+    "recipes": {"fit": {"loop": "fit_image", "steps": 5}, "train": {"loop": "classify", "epochs": 1}},
+    "grid": {
+        "oes": [
+            {"tasks": ["denoise"], "models": ["hourglass"], "methods": ["dense"], "recipe": "fit"},
+            {
+                "tasks": ["denoise"],
+                "models": ["hourglass"],
+                "methods": ["gumbel", "imp"],
+                "budgets": ["density0.1"],
+                "recipe": "fit",
+            },
+        ],
+        "expanders": [
+            {"tasks": ["classify"], "models": ["net"], "methods": ["rreg"], "budgets": ["degree3"], "recipe": "train"}
+        ],
+    },
+}
+
+# One fault each: where it is put, the value, and words its error must contain (the place first).
+FAULTS = [
+    ("sedes", [0], ["sedes", "unknown key", "Did you mean 'seeds'"]),
+    ("mode", "stubb", ["mode", "'stubb'", "'real' or 'stub'"]),
+    ("threads", 0, ["threads", "0", "greater than or equal to 1"]),
+    ("threads", "two", ["threads", "'two'", "integer"]),
+    ("seeds", [], ["seeds", "at least 1 item"]),
+    ("seeds", [-1], ["seeds.0", "-1", "greater than or equal to 0"]),
+    ("data.photo.source", "foto", ["data.photo.source", "'foto'", "Did you mean 'photo'"]),
+    ("data.photo.size", 32, ["data.photo.size", "unknown option", "Did you mean 'side'"]),
+    ("data.photo.side", 30, ["data.photo.side", "30", "multiple of 4"]),
+    ("data.photo.side", 8, ["data.photo.side", "8", "at least 12"]),
+    ("data.photo.side", "big", ["data.photo.side", "'big'", "Count"]),
+    ("tasks.denoise.sigma", -0.1, ["tasks.denoise.sigma", "-0.1", "greater than 0"]),
+    ("tasks.denoise.data", "foto", ["foto", "Did you mean 'photo'"]),
+    ("tasks.denoise.kind", "denoize", ["tasks.denoise.kind", "Did you mean 'denoise'"]),
+    ("models.net.builder", "resnet_smal", ["models.net.builder", "Did you mean 'resnet_small'"]),
+    ("models.hourglass.channels", [4, 0], ["models.hourglass.channels", "greater than or equal to 1"]),
+    ("methods.gumbel.lr", "fast", ["methods.gumbel.lr", "'fast'", "Positive"]),
+    ("methods.gumbel.step", 3, ["methods.gumbel.step", "unknown option", "Did you mean 'steps'"]),
+    ("methods.gumbel.uses", None, ["methods.gumbel", "needs 'uses'"]),
+    ("recipes.fit.lrr", 0.1, ["recipes.fit.lrr", "unknown key", "Did you mean 'lr'"]),
+    ("recipes.fit.lr", 0, ["recipes.fit.lr", "greater than 0"]),
+    ("recipes.train.optimizer", "sgdd", ["recipes.train.optimizer", "'sgdd'", "'adadelta'"]),
+    ("recipes.fit.loop", "fit", ["recipes.fit", "fit_image"]),
+    ("grid.oes.1.budgets", ["density1.5"], ["grid.oes.1.budgets", "density1.5", "0 < density <= 1"]),
+    ("grid.oes.1.budgets", ["density0"], ["grid.oes.1.budgets", "density0", "0 < density <= 1"]),
+    ("grid.oes.1.budgets", ["dnsity0.1"], ["grid.oes.1.budgets", "dnsity0.1", "density (a fraction"]),
+    ("grid.oes.1.budgets", ["degree3"], ["grid.oes.1.budgets", "does not fit method 'gumbel'", "density"]),
+    ("grid.expanders.0.budgets", ["degree0"], ["grid.expanders.0.budgets", "degree0", "integer >= 1"]),
+    ("grid.expanders.0.budgets", ["degree2.5"], ["grid.expanders.0.budgets", "degree2.5", "integer >= 1"]),
+    ("grid.oes.0.methods", ["dens"], ["grid.oes.0.methods", "'dens'", "Did you mean 'dense'"]),
+    ("grid.oes.0.models", ["net"], ["grid.oes.0.models", "'net' is a classifier"]),
+    ("grid.oes.0.recipe", "train", ["grid.oes.0.recipe", "needs fit_image"]),
+    ("grid.oes.0.tasks", ["denoize"], ["grid.oes.0.tasks", "Did you mean 'denoise'"]),
+    ("grid.oes.0.modles", ["net"], ["grid.oes.0.modles", "Did you mean 'models'"]),
+    ("grid.eos", [], ["grid", "eos"]),
+]
+
+
+def with_fault(path: str, value: object) -> dict[str, Any]:
+    """Return the small configuration with one value replaced or added."""
+    raw = copy.deepcopy(SMALL)
+    *parents, last = path.split(".")
+    target: Any = raw
+    for part in parents:
+        target = target[int(part)] if part.isdigit() else target[part]
+    target[last] = value
+    return raw
+
+
+def test_small_grid_has_the_expected_runs() -> None:
+    grid = Grid(load(SMALL))
+    paths = [run.path for run in grid.runs]
+    assert len(paths) == 2 * (1 + 1 + 4) - 0 + 2 - 0  # dense, gumbel, imp's chain of four; rreg: two seeds each
+    assert "oes/denoise/hourglass/imp/density0.2154/seed1" in paths
+
+
+@pytest.mark.parametrize(("path", "value", "words"), FAULTS, ids=[f"{path}={value}" for path, value, _ in FAULTS])
+def test_fault_is_named(path: str, value: object, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Grid(load(with_fault(path, value)))
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "config/paper.yaml"])
+def test_shipped_configuration_is_possible(file: str) -> None:
+    grid = Grid(load(yaml.safe_load((ROOT / file).read_text())))
+    assert {"oes", "expanders", "isomorphic", "ising"} <= {run.paper for run in grid.runs}
+
+
+def test_recipe_defaults_are_the_only_defaults() -> None:
+    settings = load(SMALL)
+    assert settings.recipes["train"] == ClassifyRecipe(loop="classify", epochs=1)
+
+
+def test_two_recipes_for_one_run_are_refused() -> None:
+    raw = copy.deepcopy(SMALL)
+    raw["recipes"]["fit2"] = {"loop": "fit_image", "steps": 6}
+    raw["grid"]["oes"].append({**raw["grid"]["oes"][0], "recipe": "fit2"})
+    with pytest.raises(ConfigError, match="planned twice"):
+        Grid(load(raw))
+
+
+def test_missing_parent_is_refused() -> None:
+    raw = copy.deepcopy(SMALL)
+    raw["methods"]["moved"] = {"uses": "transfer", "of": "gumbel", "from_task": "elsewhere"}
+    raw["tasks"]["elsewhere"] = {"kind": "denoise", "data": "photo"}
+    raw["grid"]["oes"].append({**raw["grid"]["oes"][1], "methods": ["moved"]})
+    with pytest.raises(ConfigError, match=r"starts from oes/elsewhere/hourglass/gumbel/density0\.1/seed0"):
+        Grid(load(raw))
+
+
+def test_import_is_light() -> None:
+    """Importing the package, its configuration, runs and plan must not import torch, pandas or h5py."""
+    code = "import sys, prunelib.workflow.plan; print(sorted({'torch', 'pandas', 'h5py', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
