@@ -1,0 +1,126 @@
+"""HDF5 artefacts: sealed with a checksum of the whole file, verified before a byte of it is parsed, free of links.
+
+The first 512 bytes (HDF5's user block, which every HDF5 reader skips) hold ``MAGIC`` and the sha256 of all bytes after
+them, so that a torn file or a single flipped bit is found wherever it is. Files hold no time stamps: the same content
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+import numpy as np
+
+from prunelib.errors import ArtefactError
+from prunelib.storage.files import atomic_path
+
+MAGIC = b"prunelib hdf5, sha256 of the rest: "
+BLOCK = 512
+DEPTH = 3
+HISTORY = "prunelib-history-1"
+
+
+@contextmanager
+def creating(path: str | Path, form: str) -> Iterator[h5py.File]:
+    """Open a new HDF5 file for writing, of format ``form``; it is sealed and gets its name when the block ends well."""
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110", userblock_size=BLOCK, track_order=True) as file:
+            file.attrs["format"] = form
+            yield file
+        with open(temporary, "r+b") as stream:
+            stream.write(_seal(stream))
+
+
+@contextmanager
+def reading(path: str | Path, *forms: str) -> Iterator[h5py.File]:
+    """Open a file that ``creating`` wrote, after checking every byte of it; ``forms`` are the formats that are welcome.
+
+    Raises ArtefactError, naming the file, when it is missing, torn, damaged, foreign, of another format, holds a soft
+    or external link, or when what the block reads from it is not there.
+    """
+    _check_seal(Path(path))
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            form = file.attrs.get("format")
+            if form not in forms:
+                raise ArtefactError(f"{path}: holds '{form}'; expected {' or '.join(forms)}.")
+            _check_members(file, Path(path).stat().st_size, DEPTH)
+            yield file
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        kind = " or ".join(forms)
+        raise ArtefactError(f"{path}: can't be read as {kind} ({error}); delete it and run again.") from None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run logged: equally long float64 columns by name, in order, and images (uint8, HWC) by name."""
+
+    columns: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
+
+
+def save_history(
+    path: str | Path,
+    columns: Mapping[str, Sequence[float | None]],
+    images: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write one float64 data set per column (None becomes NaN) and a group ``images`` of uint8 arrays, atomically."""
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the columns of a history must be equally long, not {lengths}")
+    with creating(path, HISTORY) as file:
+        table = file.create_group("columns", track_order=True)
+        for name, values in columns.items():
+            table.create_dataset(name, data=np.asarray(values, dtype=np.float64))
+        group = file.create_group("images", track_order=True)
+        for name, image in (images or {}).items():
+            group.create_dataset(name, data=np.asarray(image, dtype=np.uint8))
+
+
+def load_history(path: str | Path) -> History:
+    """Read a history; raises ArtefactError as ``reading`` does."""
+    with reading(path, HISTORY) as file:
+        columns = {name: stored[()] for name, stored in file["columns"].items()}
+        return History(columns, {name: stored[()] for name, stored in file["images"].items()})
+
+
+def _seal(stream: BinaryIO) -> bytes:
+    """Return the user block for an open file: MAGIC, the sha256 of what follows the block, and zeros."""
+    stream.seek(BLOCK)
+    digest = hashlib.file_digest(stream, "sha256").hexdigest().encode()
+    stream.seek(0)
+    return (MAGIC + digest).ljust(BLOCK, b"\0")
+
+
+def _check_seal(path: Path) -> None:
+    try:
+        with open(path, "rb") as stream:
+            found = stream.read(BLOCK)
+            if not found.startswith(MAGIC):
+                raise ArtefactError(f"{path}: not an HDF5 file of this project, or damaged; delete it and run again.")
+            if found != _seal(stream):
+                raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: can't be read ({error}).") from None
+
+
+def _check_members(group: h5py.Group, limit: int, depth: int) -> None:
+    """Refuse what would lead out of the file or out of memory: links, external or virtual data, too large or deep."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ArtefactError(f"{group.file.filename}: '{name}' is a link; files of this project hold none.")
+        member = group[name]
+        if isinstance(member, h5py.Group):
+            if depth == 0:
+                raise ArtefactError(f"{group.file.filename}: '{member.name}' is nested too deep.")
+            _check_members(member, limit, depth - 1)
+        elif member.external or member.is_virtual or member.nbytes > limit:
+            raise ArtefactError(f"{group.file.filename}: the data of '{member.name}' do not lie in this file.")

@@ -1,0 +1,54 @@
+"""Weights on disk: safetensors (never pickle) with a checksum of the whole file in its header.
+
+safetensors finds a truncated file but not a flipped bit. Here the header's only metadata entry, ``prunelib``, holds a
+sha256 of the file in which the digest itself reads as zeros; the file stays readable by every safetensors reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from prunelib.errors import ArtefactError
+from prunelib.storage.files import atomic_path
+
+KEY = "prunelib"
+FORMAT = "weights-1 sha256 "
+BLANK = b"0" * 64
+OPENING = f'{{"__metadata__":{{"{KEY}":"{FORMAT}'.encode()  # follows the header's 8-byte length
+DIGEST = slice(8 + len(OPENING), 8 + len(OPENING) + 64)
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Write named tensors atomically, on the CPU and contiguous; the same tensors give the same bytes."""
+    contiguous = torch.contiguous_format
+    tensors = {name: tensor.detach().cpu().clone(memory_format=contiguous) for name, tensor in state.items()}
+    content = bytearray(safetensors.torch.save(tensors, {KEY: FORMAT + BLANK.decode()}))
+    content[DIGEST] = hashlib.sha256(content).hexdigest().encode()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read tensors by name to the CPU; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
+    try:
+        content = bytearray(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: can't be read ({error}).") from None
+    if content[8 : DIGEST.start] != OPENING or len(content) < DIGEST.stop:
+        raise ArtefactError(f"{path}: not a weights file of this project, or damaged; delete it and run again.")
+    digest, content[DIGEST] = bytes(content[DIGEST]), BLANK
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
+    try:
+        return safetensors.torch.load(bytes(content))
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{path}: not valid safetensors ({error}); delete it and run again.") from None
