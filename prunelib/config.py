@@ -56,6 +56,7 @@ class ClassifyRecipe(Strict):
     label_smoothing: Share = 0.0
     augment: Literal["none", "shift", "crop-flip"] = "none"
     select: Literal["last", "best"] = "last"
+    enforce: Literal["strict", "leaky"] = "strict"  # leaky: gradients are masked, pruned weights keep their values
 
 
 Recipe = Annotated[FitRecipe | ClassifyRecipe, Field(discriminator="loop")]

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from prunelib import registry
+from prunelib.errors import ConfigError
+from prunelib.masks.liveness import Liveness, liveness
+from prunelib.masks.mask import Mask
+
+PROBE = 8  # images of a batch that are enough to see whether a network is alive
 
 
 class Task(Protocol):
@@ -40,7 +45,27 @@ def open_task(settings: Mapping[str, Any], data: str | Path, device: str | torch
     """
     task = settings["task"]
     kind = registry.load("task", task["kind"])
-    return kind(Path(data), settings["model"], settings["seed"], torch.device(device), **task["options"])
+    return kind(Path(data), settings["model"], settings["seed"], use_device(device), **task["options"])
+
+
+def use_device(name: str | torch.device) -> torch.device:
+    """Return the device for "auto" (a GPU where there is one), "cpu" or "cuda"; raises ConfigError without that GPU.
+
+    On a GPU, kernels that give the same bits every time are chosen where torch has them.
+    """
+    name = str(name)
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device: got '{name}', but torch finds no GPU here. Allowed: auto, cpu.")
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device
+
+
+def alive(task: Task, model: nn.Module, mask: Mask) -> Liveness:
+    """Check a mask on a model with the task's loss and a few of its inputs; the model is left as it is."""
+    inputs, target = (part[:PROBE] for part in next(iter(task.batches("liveness", 1))))
+    return liveness(model, mask, inputs, lambda output: task.loss(output, target))
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -21,7 +21,7 @@ from prunelib.seeds import generator
 Split = Literal["train", "val", "test"]
 
 
-@register("task", "classify")
+@register("task", "classify", loop="classify")
 class Classify:
     """Classify the images of one data set: inputs (N, C, H, W) float32, targets (N,) int64, mean cross-entropy.
 
@@ -48,8 +48,10 @@ class Classify:
         self.model, self.seed, self.device = model, seed, torch.device(device)
         self.batch_size, self.side = batch_size, size
         self.classes, self.channels = len(images.classes), images.images.shape[3]
-        pixels = torch.from_numpy(np.ascontiguousarray(images.images.transpose(0, 3, 1, 2)))
-        self._images, self._labels = pixels.to(self.device), torch.from_numpy(images.labels).to(self.device)
+        # A whole array moves to the device once; pictures that stay in files are decoded batch by batch.
+        whole = isinstance(images.images, np.ndarray)
+        self._images = torch.from_numpy(images.images).to(self.device) if whole else images.images
+        self._labels = torch.from_numpy(images.labels)
         self._splits = {name: torch.from_numpy(index) for name, index in images.splits.items()}
         self._mean, self._std = (_per_channel(values, self.device) for values in (images.mean, images.std))
         if self.count("train") < 2:
@@ -84,21 +86,24 @@ class Classify:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each image of a split once, in stored or (with a generator) random order.
 
-        The last batch may be short; a shuffled single image is left out, because batch norm can't train on it.
+        The last batch may be short; in random order a single image left over is skipped (batch norm can't train on it).
         """
         index = self._splits[split]
         if order is not None:
             index = index[torch.randperm(len(index), generator=order)]
         for part in index.split(batch_size):
-            if order is None or len(part) > 1:
+            if order is None or len(part) > 1 or batch_size == 1:
                 yield self._take(part)
 
     def _take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        index = index.to(self.device)
-        images = (self._images[index].float() / 255 - self._mean) / self._std
+        if isinstance(self._images, Tensor):
+            pixels = self._images[index.to(self.device)]
+        else:
+            pixels = torch.from_numpy(self._images[index.numpy()]).to(self.device)
+        images = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
         if self.side is not None:
             images = functional.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
-        return images, self._labels[index]
+        return images.contiguous(), self._labels[index].to(self.device)
 
 
 def _per_channel(values: Any, device: torch.device) -> Tensor:

@@ -1,0 +1,51 @@
+"""The find-a-mask step: run one method on one task, check that the mask leaves a living network, write mask.h5."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunelib import registry
+from prunelib.masks.mask import Mask
+from prunelib.models.build import global_stream
+from prunelib.seeds import generator
+from prunelib.tasks.base import Task, alive, open_task
+
+
+def find_mask(settings: Mapping[str, Any], data: Path, output: Path, parent: Path | None, device: str) -> None:
+    """Find the mask of one run and write it to ``output`` with its search history and liveness report.
+
+    Attributes of the file: method, budget, seed, density, alive, why, dead_layers (comma-separated), seconds (of the
+    search). All of it except seconds depends on the inputs alone. ``parent``: an earlier run's file, for methods that
+    start from one. Raises what the method raises (MethodError).
+    """
+    task = open_task(settings, data, device)
+    start = time.perf_counter()
+    mask, history = search(task, settings, parent)
+    seconds = time.perf_counter() - start
+    report = alive(task, task.build(), mask)
+    budget = settings["budget"]
+    mask.save(
+        output,
+        history,
+        method=settings["method"]["uses"],
+        budget=budget["kind"] if budget["value"] is None else f"{budget['kind']}{budget['value']:.4g}",
+        seed=settings["seed"],
+        density=mask.density,
+        alive=report.alive,
+        why=report.why,
+        dead_layers=",".join(report.dead_layers),
+        seconds=seconds,
+    )
+
+
+def search(task: Task, settings: Mapping[str, Any], parent: Path | None) -> tuple[Mask, dict[str, list[float]]]:
+    """Call the method with its own random stream and options; return its mask and its history (maybe empty)."""
+    method, seed = settings["method"], settings["seed"]
+    parents = {} if parent is None else {"parent": Path(parent)}
+    with global_stream(seed, "search-dropout"):  # a network with dropout draws from torch's own generators
+        find = registry.load("method", method["uses"])
+        found = find(task, settings["budget"], generator(seed, "search"), **method["options"], **parents)
+    return found if isinstance(found, tuple) else (found, {})

@@ -1,0 +1,154 @@
+"""The train step of one run: open, build, prune, check, train, measure, write; nothing else knows the whole of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunelib import registry
+from prunelib.compact.structure import load_structure
+from prunelib.errors import ArtefactError
+from prunelib.masks.liveness import Liveness
+from prunelib.masks.mask import Mask
+from prunelib.measure.cost import peak_memory_mb
+from prunelib.measure.size import gate_sizes, mask_sizes, structure_sizes
+from prunelib.runs import Run
+from prunelib.seeds import generator
+from prunelib.storage.files import sha256, write_json
+from prunelib.storage.hdf5 import save_history
+from prunelib.storage.provenance import provenance
+from prunelib.storage.weights import load_weights, save_weights
+from prunelib.tasks.base import Task, alive, open_task
+from prunelib.tasks.classify import Classify
+from prunelib.training.callbacks import Callback
+from prunelib.training.checkpoint import Checkpointer
+from prunelib.training.classify import evaluate
+from prunelib.training.result import Trained
+
+ALIVE = Liveness(True, "", [])
+
+
+def train_run(
+    settings: Mapping[str, Any],
+    data: Path,
+    outputs: Mapping[str, Path],
+    *,
+    mask: Path | None,
+    start: Path | None,
+    structure: Path | None,
+    checkpoints: Path,
+    checkpoint_seconds: float,
+    device: str,
+) -> None:
+    """Train one run from its files; write outputs["weights"], ["history"], ["metrics"] and, where asked for, ["mask"].
+
+    ``mask``: mask.h5 to enforce; ``start``: weights to begin from instead of initial ones; ``structure``: weights of a
+    smaller network, its record beside them as .json. A mask that leaves a dead network is not trained: status "dead",
+    the cause, untrained weights and an empty history. Raises ArtefactError for files that do not fit together.
+    """
+    inputs = {"data": data, "mask": mask, "start": start, "structure": structure}
+    inputs = {name: Path(path) for name, path in inputs.items() if path is not None}
+    checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
+    task = open_task(settings, data, device)
+    found = Mask.load(mask) if mask is not None else None
+    strict = settings["recipe"].get("enforce", "strict") == "strict"
+    model = _model(task, inputs, found if strict else None)
+    report = alive(task, model, found) if found and strict else ALIVE
+    result = _train(settings, task, model, found, checkpointer, inputs) if report.alive else Trained({}, {})
+    metrics = _sizes(task, model, found, result, report.alive) | result.metrics
+    record = {
+        "run": {**settings["run"], "path": Run(**settings["run"]).path},
+        "status": "ok" if report.alive else "dead",
+        "why": report.why,
+        "scale": settings["scale"],
+        "metrics": {name: _finite(value) for name, value in metrics.items()},
+        "timing": _timing(checkpointer, result, task.device),
+        "provenance": provenance(inputs),
+    }
+    _write(outputs, model, result, record)
+    checkpointer.clear()
+
+
+def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """Digest of all that a checkpoint depends on: the settings and the bytes of the input files."""
+    files = {name: sha256(path) for name, path in inputs.items()}
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
+
+
+def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Module:
+    """Return the network a run begins with: initial or given weights or a smaller network, pruned by the mask."""
+    if "structure" in inputs:
+        return load_structure(inputs["structure"]).to(task.device)
+    model = task.build()
+    if "start" in inputs:
+        try:
+            model.load_state_dict(load_weights(inputs["start"]))
+        except RuntimeError as error:
+            raise ArtefactError(f"{inputs['start']}: not weights of this run's model ({error}).") from None
+    if mask is not None:
+        mask.apply_(model)
+    return model
+
+
+def _train(
+    settings: Mapping[str, Any],
+    task: Task,
+    model: nn.Module,
+    mask: Mask | None,
+    checkpointer: Checkpointer,
+    inputs: Mapping[str, Path],
+) -> Trained:
+    """Run the recipe's loop; of a classifier that begins with trained weights, top1_start is the accuracy before it."""
+    recipe, callback, before = settings["recipe"], _callback(settings, task), {}
+    if isinstance(task, Classify) and inputs.keys() & {"start", "structure"}:
+        before["top1_start"] = evaluate(task, model, "test", recipe["batch_size"])["top1"]
+    extras = {} if callback is None else {"callback": callback}
+    loop = registry.load("loop", recipe["loop"])
+    result = loop(task, model, recipe, mask=mask, checkpointer=checkpointer, **extras)
+    return replace(result, metrics=result.metrics | before)
+
+
+def _callback(settings: Mapping[str, Any], task: Task) -> Callback | None:
+    """Make the callback of a method that prunes while training; other runs' settings need not name their method."""
+    method = settings.get("method")
+    if method is None or registry.entry("method", method["uses"]).facts["stage"] != "training":
+        return None
+    make = registry.load("method", method["uses"])
+    return make(task, settings["budget"], generator(settings["seed"], "search"), **method["options"])
+
+
+def _sizes(task: Task, model: nn.Module, mask: Mask | None, result: Trained, living: bool) -> dict[str, float | None]:
+    dense = task.build()
+    if mask is not None:
+        return mask_sizes(dense, model, mask, task.example, living)
+    if result.gates is not None:
+        return gate_sizes(dense, model, result.gates, task.example)
+    return structure_sizes(dense, model, task.example)
+
+
+def _timing(checkpointer: Checkpointer, result: Trained, device: torch.device) -> dict[str, float | None]:
+    wall, cpu = checkpointer.spent()
+    gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    counts = {"wall_s": wall, "cpu_s": cpu, "steps": result.steps, "step_ms": result.step_ms}
+    return {**counts, "peak_rss_mb": peak_memory_mb(), "peak_gpu_mb": gpu}
+
+
+def _write(outputs: Mapping[str, Path], model: nn.Module, result: Trained, record: Mapping[str, Any]) -> None:
+    """Write every declared output, metrics last."""
+    save_weights(outputs["weights"], model.state_dict())
+    save_history(outputs["history"], result.columns, result.images)
+    if "mask" in outputs and result.gates is not None:
+        Mask(result.gates).save(outputs["mask"], seed=record["run"]["seed"])
+    write_json(outputs["metrics"], record)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
