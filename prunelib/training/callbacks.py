@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 class Callback:
     """A method that works during training; every hook is optional. A step calls before_step, forward, after_step."""
+
+    def begin(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """See the model and its optimizer once, before the first step (also of a resumed run)."""
 
     def before_step(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
         """See the (input, target) batch before the forward pass of a training step."""

@@ -87,6 +87,7 @@ class _Training:
         self.strict = recipe["enforce"] == "strict"
         self._zero_pruned()
         self.optimizer = optimizer(recipe, model)
+        self.callback.begin(model, self.optimizer)
         self.done = self.steps = 0
         self.columns: dict[str, list[float]] = {}
         self.step_ms: list[float] = []
