@@ -1,0 +1,1 @@
+"""Data: sources become sealed HDF5 files with fixed splits; nothing here needs torch."""
