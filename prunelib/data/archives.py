@@ -36,8 +36,8 @@ BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    OSError,  # a gzip stream with a wrong checksum
-    NotImplementedError,  # a zip packed in an unknown way
+    OSError,  # among others, a gzip stream with a wrong checksum
+    NotImplementedError,  # a zip that asks for a newer reader
     ValueError,
 )
 
@@ -119,8 +119,9 @@ def _zip(location: Path) -> Iterator[Member]:
         total, limit = 0, _limit(location)
         for info in archive.infolist():
             name, kind = _safe_name(info.orig_filename, location), stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
-                raise DataError(f"{location}: '{name}' is a link, a special file or encrypted; refused.")
+            plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not info.flag_bits & 1
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or not plain:
+                raise DataError(f"{location}: '{name}' is a link, a special file, encrypted or oddly packed; refused.")
             total += info.file_size
             if info.file_size > MEMBER_BYTES or total > limit:
                 raise DataError(f"{location}: unpacks to too many bytes at '{name}'; refused.")
