@@ -1,0 +1,83 @@
+"""The words around every figure: name, part, title, what it shows in words, how to read it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The words around one figure; the workflow makes <name>.svg, <name>.png and <name>.csv."""
+
+    name: str
+    part: str
+    title: str
+    alt: str
+    text: str
+
+
+CAPTIONS = (
+    Caption(
+        "oes_curves",
+        "oes",
+        "Quality along training",
+        "Line plot: PSNR to the clean image against training step, one line per method, one panel per photograph.",
+        "A dense generator first draws the image, then the noise: its curve falls after the peak. Thin lines are "
+        "single seeds, thick lines their mean, bands ± 1 standard deviation. Dotted: the noisy input itself.",
+    ),
+    Caption(
+        "oes_final",
+        "oes",
+        "Peak and final PSNR at equal density",
+        "Dot plot: for each method a hollow dot at its peak PSNR and a filled dot at its final PSNR, best on top.",
+        "The distance between the two dots is the overfitting gap. The peak can only be caught with the clean image at "
+        "hand; the final value is what a user gets who trains to the end. Small dots are seeds.",
+    ),
+    Caption(
+        "oes_pictures",
+        "oes",
+        "The pictures",
+        "Rows of pictures: clean photograph, noisy photograph and the last output of each key method, with crops.",
+        "Last output of one seed, whole and magnified (yellow square), with its PSNR to the clean picture.",
+    ),
+    Caption(
+        "expanders_degree",
+        "expanders",
+        "Accuracy per graph family",
+        "Line plot: test accuracy against degree (left) and against kept share of weights (right), per graph family.",
+        "Equal degree does not mean equal parameters: RReg has more edges where a layer widens. The right panel "
+        "therefore shows the same runs against what they really keep. Bars: ± 1 standard deviation over seeds.",
+    ),
+    Caption(
+        "isomorphic_modes",
+        "isomorphic",
+        "Before and after fine-tuning, at equal MACs",
+        "Dot plot: per ranking mode a hollow dot at the accuracy right after pruning, a filled one after fine-tuning.",
+        "All modes remove channels from the same trained network until the same MACs remain; only the ranking differs. "
+        "Dashed: the dense network. Small dots are seeds.",
+    ),
+    Caption(
+        "ising_kept",
+        "ising",
+        "Accuracy against what is really kept",
+        "Scatter plot: test accuracy against the share of non-zero parameters and of parameters after slimming.",
+        "Left: parameters that are not zero. Right: parameters of the network after dead filters are cut out; masks of "
+        "single weights stay at 100 % there, because no filter is empty. Large marks: mean ± 1 standard deviation.",
+    ),
+    Caption(
+        "ising_search",
+        "ising",
+        "The search",
+        "Line plots: energy of the population and kept share against epoch, one column per energy, one line per seed.",
+        "The evolved states' energy and what the best state keeps. Energies of different kinds have different scales.",
+    ),
+    Caption(
+        "crossover_methods",
+        "crossover",
+        "Methods across tasks",
+        "Dot plots: one panel per task and budget, one row per method, its result at equal budget.",
+        "Every mask method on a task of another paper at equal density; best on top. Small dots are seeds.",
+    ),
+)
+NAMES = tuple(caption.name for caption in CAPTIONS)
+FILES = tuple(f"{name}.{suffix}" for name in NAMES for suffix in ("svg", "png", "csv"))

@@ -1,0 +1,106 @@
+"""Collect runs: every metrics.json becomes one row of a tidy table; times and machines go to a file of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prunelib.config import PARTS
+from prunelib.errors import ArtefactError
+from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
+from prunelib.report.summary import SUMMARY_COLUMNS, summarise
+from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, write_table
+from prunelib.report.words import method_order, metric_order
+from prunelib.runs import Budget, Run
+from prunelib.storage.files import read_json
+
+ALL_RUNS = "all_runs"
+TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb")
+
+
+def collect(metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path | None = None) -> None:
+    """Write the deterministic result tables and, apart from them, the times, machines and versions.
+
+    ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``tables`` maps names to
+    CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison and its outcome) or
+    a part of the grid ("oes" ...). Timing and provenance go to ``runtimes`` only, so equal results give equal bytes.
+    Raises ArtefactError for a file that is torn or foreign and for a table nobody knows.
+    """
+    records = sorted((_record(Path(path)) for path in metrics), key=_order)
+    if runtimes is not None:
+        write_table(runtimes, *_runtime_rows(records))
+    rows = [_row(record) for record in records]
+    runs = as_table(*_columns_and_rows(rows))
+    for name, path in tables.items():
+        if name == "summary":
+            write_table(path, SUMMARY_COLUMNS, summarise(runs).to_dict("records"))
+        elif name == "claims":
+            write_table(path, OUTCOME_COLUMNS, outcome_rows(judge(runs)))
+        elif name in (ALL_RUNS, *PARTS):
+            write_table(path, *_columns_and_rows([row for row in rows if name in (ALL_RUNS, row["paper"])]))
+        else:
+            allowed = ", ".join((ALL_RUNS, "summary", "claims", *PARTS))
+            raise ArtefactError(f"{path}: no table is called '{name}'. Allowed: {allowed}.")
+
+
+def _columns_and_rows(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    seen = {key for row in rows for key, value in row.items() if value is not None} - set(IDENTITY)
+    return (*IDENTITY, *metric_order(seen)), rows
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Read one metrics.json; where there is none, stand in a record whose labels come from the path."""
+    if not path.exists():
+        run = Run.parse("/".join(path.absolute().parent.parts[-6:]))
+        labels = {name: getattr(run, name) for name in (*LABELS, "seed")}
+        return {"run": labels, "status": "missing", "why": STATUSES["missing"], "metrics": {}}
+    record = read_json(path)
+    try:
+        known = record["status"] in STATUSES and isinstance(record["metrics"], dict)
+        Run(**{name: record["run"][name] for name in (*LABELS, "seed")})
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        raise ArtefactError(
+            f"{path}: not a run's metrics (needs run with {', '.join(LABELS)} and seed, status one of "
+            f"{', '.join(STATUSES)}, and metrics); delete it and run again."
+        )
+    return record
+
+
+def _order(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Sort by paper, task, model, method as a reader expects them, budget from loose to tight, seed."""
+    run = record["run"]
+    budget = Budget.parse(run["budget"])
+    where = tuple(run[name] for name in LABELS[:3])
+    return (*where, method_order(run["method"]), budget.kind != "full", budget.kind, -(budget.value or 0), run["seed"])
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    labels = {name: record["run"][name] for name in (*LABELS, "seed")}
+    state = {"status": record["status"], "scale": record.get("scale", ""), "why": record.get("why", "")}
+    return labels | state | record["metrics"]
+
+
+def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
+    rows = []
+    for record in records:
+        labels = {name: record["run"][name] for name in (*LABELS, "seed")}
+        times = {name: (record.get("timing") or {}).get(name) for name in TIMES}
+        row = {"path": Run(**labels).path, "paper": labels["paper"], "status": record["status"], **times}
+        rows.append(row | _flat(record.get("provenance") or {}))
+    seen = {key for row in rows for key in row} - {"path", "paper", "status", *TIMES}
+    return ("path", "paper", "status", *TIMES, *sorted(seen)), rows
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "provenance") -> dict[str, Any]:
+    """Flatten nested provenance to columns such as provenance.hardware.cpu; lists become text."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}.{key}"
+        if isinstance(item, Mapping):
+            flat |= _flat(item, name)
+        else:
+            flat[name] = "; ".join(map(str, item)) if isinstance(item, list) else item
+    return flat

@@ -1,0 +1,55 @@
+"""The page: one self-contained HTML file that opens offline, on a phone, in light and in dark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from prunelib import __version__
+from prunelib.report import page_tables, sections
+from prunelib.report.judge import judge
+from prunelib.report.papers import PARTS
+from prunelib.report.tables import read_table
+from prunelib.storage.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def build_page(tables: Path, figures: Path, runtimes: Path, output: Path, scale: str) -> None:
+    """Write the page from the tables, the figures and the run times; it needs no other file and no network.
+
+    ``tables`` and ``figures`` are directories as ``collect`` and ``draw_figures`` leave them. Every number on the page
+    comes from their CSV files. A part without runs is shown as not run. Raises ArtefactError for a missing table.
+    """
+    tables, figures = Path(tables), Path(figures)
+    runs, times = read_table(tables / "all_runs.csv"), read_table(runtimes)
+    judgements = {judgement.paper: judgement for judgement in judge(runs)}
+    parts = [part for part in PARTS if part.key in judgements or (runs.paper == part.key).any()]
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            scale=scale,
+            version=__version__,
+            overview=sections.overview(runs, times),
+            sections=[sections.section(part, runs, times, judgements.get(part.key), tables, figures) for part in parts],
+            runs=page_tables.runs_table(times),
+            example=next(iter(times.path), ""),
+            provenance=sections.provenance(times),
+            rules=sections.rules(),
+            runtimes=page_tables.data_uri(Path(runtimes), "text/csv"),
+            all_runs=page_tables.data_uri(tables / "all_runs.csv", "text/csv"),
+        )
+    )
+    write_text(output, page)
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,131 @@
+"""What the sections of the page show, as plain values: the template only lays it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunelib.report.captions import CAPTIONS, Caption
+from prunelib.report.claims import EQUAL_WITHIN, MIN_PAIRS
+from prunelib.report.judge import Judgement, Result
+from prunelib.report.page_tables import (
+    ANSWERS,
+    Cell,
+    Column,
+    Table,
+    checks_table,
+    data_uri,
+    effect,
+    is_said,
+    levels,
+    path_of,
+    results_tables,
+)
+from prunelib.report.papers import COST, PARTS, Part
+from prunelib.report.words import duration
+
+MEANING = {
+    "holds": "Every comparison that this claim rests on came out in its favour here.",
+    "partly": "Some of the comparisons that this claim rests on came out in its favour here, others did not.",
+    "does not hold here": "None of the comparisons that this claim rests on came out in its favour here.",
+    "not enough data": "There are not enough finished pairs of runs here to decide.",
+}
+
+
+def overview(runs: pd.DataFrame, runtimes: pd.DataFrame) -> dict[str, Any]:
+    """Return the head of the page: how many runs in which state, how long they took, per part and in all."""
+    seconds = runtimes["wall_s"] if "wall_s" in runtimes else pd.Series(dtype=float)
+    rows = []
+    for part in PARTS:
+        mine = runs[runs.paper == part.key]
+        if len(mine):
+            spent = float(seconds[runtimes.paper == part.key].sum())
+            states = [int((mine.status == state).sum()) for state in ("ok", "dead", "missing")]
+            counts = [
+                Cell(str(count), count, state if count else "")
+                for count, state in zip(states, ("", "dead", "missing"), strict=True)
+            ]
+            seeds = mine.seed.nunique()
+            rows.append([Cell(part.title), *counts, Cell(str(seeds), seeds), Cell(duration(spent), spent)])
+    columns = [
+        Column("Part"),
+        *(Column(label, numeric=True) for label in ("Finished", "Dead", "Missing", "Seeds", "Training time")),
+    ]
+    return {
+        "total": len(runs),
+        "ok": int((runs.status == "ok").sum()),
+        "dead": int((runs.status == "dead").sum()),
+        "missing": int((runs.status == "missing").sum()),
+        "time": duration(float(seconds.sum())),
+        "table": Table("Runs and training time per part (sum over runs)", columns, rows),
+    }
+
+
+def section(
+    part: Part, runs: pd.DataFrame, runtimes: pd.DataFrame, judgement: Judgement | None, tables: Path, figures: Path
+) -> dict[str, Any]:
+    """Return one part's section: claim, verdict and its checks (where there is a claim), results, figures."""
+    mine = runs[runs.paper == part.key]
+    results = judgement.results if judgement else ()
+    return {
+        "part": part,
+        "has_runs": bool(len(mine)),
+        "verdict": judgement.verdict if judgement else "",
+        "meaning": meaning(judgement) if judgement else "",
+        "headlines": [headline(result) for result in results if result.check.headline and is_said(result)],
+        "checks": checks_table(judgement, tables / "claims.csv") if judgement else None,
+        "results": results_tables(mine, runtimes, part.columns, "Results"),
+        "costs": results_tables(mine, runtimes, COST, "Size and cost"),
+        "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
+        "figures": [_figure(caption, figures) for caption in CAPTIONS if caption.part == part.key],
+        "lost": lost_runs(mine),
+    }
+
+
+def headline(result: Result) -> dict[str, str]:
+    """Return one line of a claim's card: the comparison, the two means, their difference, the answer."""
+    check = result.check
+    shown = {"text": check.text, "levels": levels(result), "effect": effect(result), "pairs": str(result.pairs)}
+    return shown | {"answer": result.outcome, "said": ANSWERS[result.outcome]}
+
+
+def meaning(judgement: Judgement) -> str:
+    """Say in words what the verdict rests on, and name what spoke against the claim or stayed open."""
+    said = [MEANING[judgement.verdict]]
+    for outcome, lead in (("no", "Against it"), ("unclear", "No clear difference")):
+        against = [result.check.text for result in judgement.results if result.outcome == outcome]
+        if against and judgement.verdict != "does not hold here":
+            said.append(f"{lead}: {'; '.join(against)}.")
+    return " ".join(said)
+
+
+def lost_runs(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the runs that gave no result, with the cause."""
+    lost = runs[runs.status != "ok"]
+    return [{"path": path_of(row), "status": row.status, "why": row.why} for row in lost.itertuples()]
+
+
+def provenance(runtimes: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (what, value) lines: each provenance column with its value or, where runs differ, its first three."""
+    lines = []
+    for column in runtimes.columns:
+        if column.startswith("provenance.") and not column.startswith("provenance.inputs"):
+            values = sorted({str(value) for value in runtimes[column].dropna() if str(value)})
+            if values:
+                more = f" and {len(values) - 3} more" if len(values) > 3 else ""
+                lines.append((column.removeprefix("provenance."), "; ".join(values[:3]) + more))
+    return lines
+
+
+def rules() -> dict[str, str]:
+    """Return the numbers of the verdict rules for the page's explanation."""
+    return {"pairs": str(MIN_PAIRS), "equal": f"{100 * EQUAL_WITHIN:g} %"}
+
+
+def _figure(caption: Caption, figures: Path) -> dict[str, Any]:
+    source = figures / f"{caption.name}.csv"
+    drawn = source.is_file() and source.stat().st_size > 1
+    uris = {"svg": data_uri(figures / f"{caption.name}.svg", "image/svg+xml"), "csv": data_uri(source, "text/csv")}
+    return {"caption": caption, "drawn": drawn and bool(uris["svg"]), **uris}

@@ -1,0 +1,24 @@
+// Headers of tables become buttons that sort by each cell's data-sort value; without scripts the tables just stay as they are.
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("thead th").forEach((header, index) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = header.textContent;
+    header.replaceChildren(button);
+    button.addEventListener("click", () => sortBy(table, header, index));
+  });
+}
+
+function sortBy(table, header, index) {
+  const ascending = header.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  const value = (row) => row.cells[index].dataset.sort || row.cells[index].textContent.trim();
+  const compare = (first, second) => {
+    const numbers = [Number(value(first)), Number(value(second))];
+    const text = value(first).localeCompare(value(second));
+    return numbers.some(Number.isNaN) ? text : numbers[0] - numbers[1];
+  };
+  const rows = [...table.tBodies[0].rows].sort(compare);
+  table.tBodies[0].append(...(ascending ? rows : rows.reverse()));
+}

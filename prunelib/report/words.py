@@ -1,0 +1,197 @@
+"""How labels and metrics are written for a reader: names, units, decimals, colours. The one home of display words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of metrics.json as a reader sees it: shown = factor * value, with a fixed number of decimals."""
+
+    name: str
+    label: str
+    meaning: str
+    unit: str = ""
+    decimals: int = 2
+    factor: float = 1.0
+
+    @property
+    def heading(self) -> str:
+        """The column's heading with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference of two values: percentages differ by points."""
+        return "points" if self.unit == "%" else self.unit
+
+
+def _percent(name: str, label: str, meaning: str, decimals: int = 1) -> Metric:
+    return Metric(name, label, meaning, "%", decimals, 100.0)
+
+
+def _count(name: str, label: str, meaning: str) -> Metric:
+    return Metric(name, label, meaning, "", 0)
+
+
+# In the order in which they become columns; a metric that is not listed follows in alphabetical order.
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr_peak", "Peak PSNR", "best PSNR along the run; knowing when to stop needs the clean image", "dB"),
+        Metric("psnr_final", "Final PSNR", "PSNR against the clean image at the last logged step", "dB"),
+        Metric("psnr_last10", "PSNR, last 10", "median PSNR of the last ten logged steps", "dB"),
+        Metric("psnr_gap", "Overfitting gap", "peak PSNR minus final PSNR; 0 = nothing lost by training on", "dB"),
+        _count("step_peak", "Peak at step", "the step of the peak"),
+        Metric("psnr_noisy", "Noisy PSNR", "PSNR of the noisy input image itself", "dB"),
+        Metric("psnr_vs_noisy", "PSNR to noisy", "PSNR of the output to the noisy image; high = noise fitted", "dB"),
+        Metric("ssim_final", "Final SSIM", "structural similarity to the clean image at the end, 0 to 1", "", 3),
+        _percent("top1_start", "Top-1 before", "test top-1 accuracy before (fine-)tuning"),
+        _percent("top1", "Top-1", "test accuracy of the first guess"),
+        _percent("top3", "Top-3", "test accuracy of the first three guesses"),
+        Metric("loss", "Loss", "mean cross-entropy on the test images", "", 3),
+        _percent("val_top1", "Validation top-1", "accuracy on held-out training images"),
+        Metric("val_loss", "Validation loss", "cross-entropy on held-out training images", "", 3),
+        _percent("density", "Density", "kept share of the prunable weights"),
+        _percent("density_all", "Density, all", "kept share of all parameters, biases and norms included"),
+        _percent("density_compact", "After compaction", "parameters after dead channels are cut out, against dense"),
+        _count("kept", "Kept weights", "kept prunable weights"),
+        _count("prunable", "Prunable weights", "weights that the method may remove"),
+        _count("parameters", "Parameters", "parameters of the dense network"),
+        _count("parameters_kept", "Parameters kept", "parameters outside the mask"),
+        _count("parameters_compact", "Parameters, compact", "parameters of the physically smaller network"),
+        Metric("macs", "MMACs", "million multiply-accumulates for one input, dense (1 MAC = 2 FLOPs)", "", 2, 1e-6),
+        Metric("macs_compact", "MMACs, compact", "million multiply-accumulates of the smaller network", "", 2, 1e-6),
+    )
+}
+
+METHODS: dict[str, str] = {
+    "dense": "Dense",
+    "gumbel": "OES",
+    "imp": "IMP",
+    "magnitude": "Magnitude",
+    "random": "Random",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "rreg": "RReg",
+    "xnet": "XNet",
+    "random-graph": "Random graph",
+    "isomorphic": "Isomorphic",
+    "global": "Global",
+    "local": "Local",
+    "uniform": "Uniform",
+    "ising": "Ising energy",
+    "margin": "Margin energy",
+}
+
+SOURCE = "-from-"  # in the label of a method that takes its mask from another task's run
+
+# Okabe-Ito hues as in seaborn's "colorblind" palette; a method's colour is the same in every figure and on the page.
+COLOURS: dict[str, str] = {
+    "dense": "#4d4d4d",
+    "decoder": "#cc78bc",
+    "gumbel": "#0173b2",
+    "imp": "#de8f05",
+    SOURCE: "#029e73",
+    "rreg": "#0173b2",
+    "xnet": "#de8f05",
+    "isomorphic": "#0173b2",
+    "global": "#de8f05",
+    "local": "#029e73",
+    "ising": "#0173b2",
+    "margin": "#de8f05",
+    "magnitude": "#029e73",
+    "random": "#029e73",
+    "random-graph": "#029e73",
+}
+SPARE_COLOURS = ("#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494", "#a39b00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def metric(name: str) -> Metric:
+    """Return how a metric is shown; one that is not listed is shown under its own name."""
+    return METRICS.get(name) or Metric(name, name.replace("_", " "), "", "", 4)
+
+
+def metric_order(names: set[str]) -> list[str]:
+    """Return metric names in column order: the listed ones first, then the others alphabetically."""
+    return [name for name in METRICS if name in names] + sorted(names - METRICS.keys())
+
+
+def method_order(label: str) -> tuple[int, str]:
+    """Return a sort key: the order of METHODS, variants beside their method, unknown labels last."""
+    stem = stem_of(label)
+    return (list(METHODS).index(stem) if stem in METHODS else len(METHODS), label)
+
+
+def stem_of(label: str) -> str:
+    """Return the method a label is a variant of: the longest known name that it starts with, or the label itself."""
+    known = [name for name in METHODS if label == name or label.startswith((f"{name}-", f"{name}_", f"{name}."))]
+    return max(known, key=len, default=label)
+
+
+def method_name(label: str, model: str = "") -> str:
+    """Return a method's name for a reader; a dense deep decoder is known by its model."""
+    if "decoder" in model and label == "dense":
+        return "Deep decoder"
+    stem = stem_of(label)
+    if label == stem:
+        return METHODS.get(label, label.replace("_", " "))
+    variant = label[len(stem) + 1 :]
+    return f"{METHODS[stem]}, mask {variant.replace('-', ' ')}" if SOURCE in label else f"{METHODS[stem]}, {variant}"
+
+
+def colour(label: str, model: str = "", others: tuple[str, ...] = ()) -> str:
+    """Return a method's colour; one without a fixed colour takes a spare one by its place among ``others``."""
+    if "decoder" in model and label == "dense":
+        return COLOURS["decoder"]
+    if SOURCE in label:
+        return COLOURS[SOURCE]
+    if label in COLOURS:
+        return COLOURS[label]
+    unknown = [other for other in others if other not in COLOURS]
+    return SPARE_COLOURS[unknown.index(label) % len(SPARE_COLOURS)] if label in unknown else SPARE_COLOURS[0]
+
+
+def budget_name(label: str) -> str:
+    """Return a budget for a reader, for example "density 5 %", "degree 3", "50 % MACs"."""
+    for kind, form in (("density", "density {} %"), ("macs", "{} % MACs")):
+        if label.startswith(kind):
+            return form.format(f"{100 * float(label[len(kind) :]):g}")
+    return label.replace("degree", "degree ") if label.startswith("degree") else label
+
+
+def number(value: float | None, decimals: int, signed: bool = False) -> str:
+    """Write a number with fixed decimals, thousands apart and a true minus sign; None and NaN become a dash."""
+    if value is None or math.isnan(value):
+        return DASH
+    text = f"{value:{'+' if signed else ''},.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return text.replace("-", MINUS)
+
+
+def shown(name: str, mean: float | None, sd: float | None = None) -> str:
+    """Write a metric's mean, with ± standard deviation where there is a visible one, in its own unit and decimals."""
+    how = metric(name)
+    text = number(None if mean is None else how.factor * mean, how.decimals)
+    if text == DASH or sd is None or math.isnan(sd) or how.factor * sd < 0.5 * 10**-how.decimals:
+        return text
+    return f"{text} ± {number(how.factor * sd, how.decimals)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time for a reader: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds is None or math.isnan(seconds):
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
