@@ -1,9 +1,9 @@
-# Tables, figures and the page, from whatever runs the configuration asks for.
+# Tables, figures and the page, from the runs the configuration asks for.
 
 
-rule collect:
+rule collect_part:
     input:
-        metrics=lambda wildcards: plan.files(wildcards.paper, "metrics.json"),
+        metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -19,3 +19,78 @@ rule collect:
         code=plan.code("collect"),
     script:
         "../workflow_scripts/collect.py"
+
+
+rule collect:
+    input:
+        plan.everything(),
+        metrics=plan.files("metrics.json"),
+    output:
+        all_runs="results/tables/all_runs.csv",
+        summary="results/tables/summary.csv",
+        claims="results/tables/claims.csv",
+        runtimes="results/provenance/runtimes.csv",
+    log:
+        "results/logs/report/collect.log",
+    benchmark:
+        "results/benchmarks/report/collect.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: plan.threads("report")
+    resources:
+        **plan.resources("report"),
+    params:
+        code=plan.code("collect"),
+    script:
+        "../workflow_scripts/collect.py"
+
+
+rule draw_figures:
+    input:
+        runs="results/tables/all_runs.csv",
+        histories=plan.files("history.h5"),
+    output:
+        expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
+    log:
+        "results/logs/report/draw_figures.log",
+    benchmark:
+        "results/benchmarks/report/draw_figures.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: plan.threads("report")
+    resources:
+        **plan.resources("report"),
+    params:
+        code=plan.code("draw_figures"),
+        directory="results/figures",
+    script:
+        "../workflow_scripts/draw_figures.py"
+
+
+rule build_page:
+    input:
+        runs="results/tables/all_runs.csv",
+        parts=expand("results/tables/{paper}.csv", paper=plan.parts()),
+        runtimes="results/provenance/runtimes.csv",
+        figures=rules.draw_figures.output,
+    output:
+        page="results/report/index.html",
+    log:
+        "results/logs/report/build_page.log",
+    benchmark:
+        "results/benchmarks/report/build_page.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: plan.threads("report")
+    resources:
+        **plan.resources("report"),
+    params:
+        code=plan.code("build_page"),
+        scale=plan.settings.scale,
+    script:
+        "../workflow_scripts/build_page.py"
+
+
+rule report:
+    input:
+        rules.build_page.output,

@@ -30,14 +30,14 @@ def code_digest(script: Path, uses: Iterable[tuple[str, str]] = ()) -> str:
 
 
 def used_by(description: dict[str, Any], step: str) -> list[tuple[str, str]]:
-    """List the registered things a step of a run loads; an option named like a registry kind names one more."""
-    task, model, method = description["task"], description["model"], description["method"]
-    uses = [("task", task["kind"]), ("model", model["builder"])]
+    """List the registered things a step loads; an option named like a registry kind (energy: margin) names one more."""
+    uses = [("task", description["task"]["kind"]), ("model", description["model"]["builder"])]
     if step == "train":
         uses.append(("loop", description["recipe"]["loop"]))
-    if step != "train" or "method" in description:
+    if method := description.get("method"):
         uses.append(("method", method["uses"]))
-        uses += [(key, value) for key, value in method["options"].items() if value in registry.entries(key)]
+        named = {key: value for key, value in method["options"].items() if isinstance(value, str)}
+        uses += [(key, value) for key, value in named.items() if value in registry.entries(key)]
     return uses
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from prunelib import config, registry
 from prunelib.config import PARTS
+from prunelib.report import captions
 from prunelib.runs import Grid, Run
 from prunelib.workflow.digest import code_digest, used_by
 
@@ -125,9 +126,21 @@ class Plan:
                 files.append(path(run, "slim.json"))
         return files
 
-    def files(self, paper: str, name: str) -> list[str]:
-        """One file of every run of a paper."""
-        return [path(run, name) for run in self.grid.of(paper)]
+    def files(self, name: str, paper: str | None = None) -> list[str]:
+        """One file of every run, or of every run of one part of the grid."""
+        return [path(run, name) for run in (self.grid.of(paper) if paper else self.grid.runs)]
+
+    def everything(self) -> list[str]:
+        """The files that say all runs of the whole grid are done."""
+        return [file for paper in self.settings.grid for file in self.finished(paper)]
+
+    def parts(self) -> list[str]:
+        """The parts of the grid that have runs."""
+        return [part for part in self.settings.grid if self.grid.of(part)]
+
+    def figures(self) -> tuple[str, ...]:
+        """Names of the report's figures."""
+        return captions.NAMES
 
     def threads(self, step: str) -> int:
         """Threads of one job of a step: training steps use the configured number, the rest one."""

@@ -20,6 +20,7 @@ class Step:
     """What a step script works with: named inputs and outputs, settings, where to checkpoint, which device."""
 
     inputs: dict[str, Path]
+    lists: dict[str, list[Path]]
     outputs: dict[str, Path]
     params: dict[str, Any]
     config: dict[str, Any]
@@ -55,7 +56,8 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(snakemake.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    step = Step(_paths(snakemake.input), _paths(snakemake.output), dict(snakemake.params.items()), snakemake.config)
+    params = dict(snakemake.params.items())
+    step = Step(_files(snakemake.input), _lists(snakemake.input), _files(snakemake.output), params, snakemake.config)
     try:
         if stub and snakemake.config.get("mode") == "stub":
             from prunelib.workflow.stub import write_stubs
@@ -84,6 +86,11 @@ def _redirect(log: Path) -> None:
     sys.stdout.reconfigure(line_buffering=True)
 
 
-def _paths(files: Any) -> dict[str, Path]:
-    """Named files of a Snakemake job (a name that holds several files keeps the first; lists are read by index)."""
-    return {name: Path(str(value)) for name, value in files.items() if isinstance(value, str)}
+def _files(files: Any) -> dict[str, Path]:
+    """Return a job's named single files."""
+    return {name: Path(value) for name, value in files.items() if isinstance(value, str)}
+
+
+def _lists(files: Any) -> dict[str, list[Path]]:
+    """Return a job's named lists of files."""
+    return {name: [Path(file) for file in value] for name, value in files.items() if not isinstance(value, str)}

@@ -1,0 +1,15 @@
+"""Build the page: tables, figures and run times -> one HTML file that needs nothing else."""
+
+from prunelib.workflow.step import Step, run
+
+
+def main(step: Step) -> None:
+    """Call the one function that does it."""
+    from prunelib.report.page import build_page
+
+    tables, figures = step.inputs["runs"].parent, step.lists["figures"][0].parent
+    build_page(tables, figures, step.inputs["runtimes"], step.outputs["page"], step.params["scale"])
+
+
+if "snakemake" in globals():
+    run(snakemake, main, stub=False)  # noqa: F821

@@ -1,0 +1,17 @@
+"""Collect runs into tables: every metrics.json -> tidy CSV tables, and apart from them times and machines."""
+
+from prunelib.workflow.step import Step, run
+
+
+def main(step: Step) -> None:
+    """Call the one function that does it."""
+    from prunelib.report.collect import collect
+
+    tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
+    if "table" in tables:
+        tables = {tables["table"].stem: tables["table"]}
+    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"))
+
+
+if "snakemake" in globals():
+    run(snakemake, main, stub=False)  # noqa: F821
