@@ -1,0 +1,1 @@
+"""Structural pruning: coupled channels, attention heads and head dimensions, ranked within isomorphic sets."""
