@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 
 from torch import Tensor, nn
 
+from prunelib.compact.slim import compacted_size
+from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, macs_kept, parameters
 from prunelib.tasks.base import prunable
 
 Figures = dict[str, float | None]
+log = logging.getLogger(__name__)
 
 
 def structure_sizes(dense: nn.Module, model: nn.Module, example: Tensor) -> Figures:
@@ -25,22 +28,13 @@ def mask_sizes(dense: nn.Module, model: nn.Module, mask: Mask, example: Tensor, 
 
     parameters, macs: of the dense network; kept, prunable, density: entries of the mask; parameters_kept, density_all:
     all values but the pruned ones; macs_kept: a pruned weight costs nothing; parameters_compact, macs_compact,
-    density_compact: after removal of dead structure (None for a dead network or one that compaction does not know);
+    density_compact: after removal of dead structure (None for a dead network or one that compaction can't do);
     density_nonzero: non-zero weights of convolutions and linear layers, of all such weights.
     """
     compact = _compacted(model, mask, example) if alive else (None, None)
     found: Figures = {"kept": mask.kept, "prunable": mask.size}
     found |= {"parameters_kept": parameters(dense) - (mask.size - mask.kept)}
     found |= {"macs_kept": macs_kept(model, mask, example)}
-    return _with_ratios(dense, model, example, found | {"parameters_compact": compact[0], "macs_compact": compact[1]})
-
-
-def gate_sizes(dense: nn.Module, model: nn.Module, gates: Mapping[str, Tensor], example: Tensor) -> Figures:
-    """Size metrics of ``model`` under gates: a shut unit's weights are those that are zero in the settled network."""
-    compact = _compacted(model, gates, example)
-    kept = _nonzero(model)
-    found: Figures = {"kept": kept, "prunable": _weights(dense), "macs_kept": None}
-    found |= {"parameters_kept": parameters(dense) - _weights(dense) + kept}
     return _with_ratios(dense, model, example, found | {"parameters_compact": compact[0], "macs_compact": compact[1]})
 
 
@@ -57,14 +51,11 @@ def _with_ratios(dense: nn.Module, model: nn.Module, example: Tensor, found: Fig
     }
 
 
-def _compacted(
-    model: nn.Module, gates: Mapping[str, Tensor], example: Tensor
-) -> tuple[float, float] | tuple[None, None]:
-    from prunelib.compact.slim import compacted_size
-
+def _compacted(model: nn.Module, mask: Mask, example: Tensor) -> tuple[float, float] | tuple[None, None]:
     try:
-        return compacted_size(model, gates, example)
-    except NotImplementedError:
+        return compacted_size(model, mask, example)
+    except MethodError as error:
+        log.warning("no size after compaction: %s", error)
         return None, None
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prunelib.data.datasets import read_images
-from prunelib.errors import DataError
 from prunelib.models.build import build
 from prunelib.options import Count
 from prunelib.registry import register
@@ -40,10 +39,7 @@ class Classify:
         batch_size: Count = 128,
         size: Count | None = None,
     ) -> None:
-        """Read the data set; ``batch_size`` is that of ``batches``, ``size`` resizes images (bilinear) to size × size.
-
-        Raises DataError when the training split has fewer than two images.
-        """
+        """Read the data set; ``batch_size`` is that of ``batches``, ``size`` resizes images to size × size pixels."""
         images = read_images(data)
         self.model, self.seed, self.device = model, seed, torch.device(device)
         self.batch_size, self.side = batch_size, size
@@ -54,8 +50,6 @@ class Classify:
         self._labels = torch.from_numpy(images.labels)
         self._splits = {name: torch.from_numpy(index) for name, index in images.splits.items()}
         self._mean, self._std = (_per_channel(values, self.device) for values in (images.mean, images.std))
-        if self.count("train") < 2:
-            raise DataError(f"{data}: its training split has {self.count('train')} images; at least 2 are needed.")
         self.example = self._take(self._splits["train"][:2])[0]
 
     def build(self) -> nn.Module:

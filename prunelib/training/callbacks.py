@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from prunelib.masks.mask import Mask
 
 
 class Callback:
@@ -36,8 +37,8 @@ class Callback:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what ``state`` returned."""
 
-    def finish(self, model: nn.Module) -> Mapping[str, Tensor] | None:
-        """Settle the model into its final form; return its Mask, its boolean gates by name, or None."""
+    def finish(self, model: nn.Module) -> Mask | None:
+        """Settle the model into its final form and return the mask of what is left, if any."""
         return None
 
     def metrics(self, model: nn.Module) -> dict[str, float | None]:

@@ -146,12 +146,12 @@ class _Training:
         """Settle the chosen epoch's weights, evaluate validation and test on them, return everything."""
         if self.best is not None:
             self._restore_weights(self.best)
-        gates = self.callback.finish(self.model)
+        mask = self.callback.finish(self.model)
         test, validation = self._evaluate("test"), self._evaluate("val")
         metrics = test | {"val_top1": validation["top1"], "val_loss": validation["loss"]}
         metrics |= self.callback.metrics(self.model)
         step_ms = statistics.median(self.step_ms) if self.step_ms else None
-        return Trained(self.columns, metrics, gates=gates, steps=self.steps, step_ms=step_ms)
+        return Trained(self.columns, metrics, mask=mask, steps=self.steps, step_ms=step_ms)
 
     def _evaluate(self, split: Split) -> dict[str, Any]:
         return evaluate(self.task, self.model, split, self.recipe["batch_size"], self.callback)

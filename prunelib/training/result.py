@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
+
+from prunelib.masks.mask import Mask
 
 
 @dataclass(frozen=True)
 class Trained:
-    """History columns of equal length, metrics, (H, W, C) uint8 images, a callback's mask or gates, steps and time."""
+    """History columns of equal length, metrics, (H, W, C) uint8 images, the mask a callback found, steps and time."""
 
     columns: dict[str, list[float]]
     metrics: dict[str, float | None]
     images: dict[str, np.ndarray] = field(default_factory=dict)
-    gates: Mapping[str, Tensor] | None = None
+    mask: Mask | None = None
     steps: int = 0
     step_ms: float | None = None  # median

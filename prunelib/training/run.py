@@ -19,7 +19,7 @@ from prunelib.errors import ArtefactError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import peak_memory_mb
-from prunelib.measure.size import gate_sizes, mask_sizes, structure_sizes
+from prunelib.measure.size import mask_sizes, structure_sizes
 from prunelib.runs import Run
 from prunelib.seeds import generator
 from prunelib.storage.files import sha256, write_json
@@ -61,9 +61,9 @@ def train_run(
     found = Mask.load(mask) if mask is not None else None
     strict = settings["recipe"].get("enforce", "strict") == "strict"
     model = _model(task, inputs, found if strict else None)
-    report = alive(task, model, found) if found and strict else ALIVE
+    report = alive(task, model, found) if found is not None and strict else ALIVE
     result = _train(settings, task, model, found, checkpointer, inputs) if report.alive else Trained({}, {})
-    metrics = _sizes(task, model, found, result, report.alive) | result.metrics
+    metrics = _sizes(task, model, result.mask if found is None else found, report.alive) | result.metrics
     record = {
         "run": {**settings["run"], "path": Run(**settings["run"]).path},
         "status": "ok" if report.alive else "dead",
@@ -125,13 +125,11 @@ def _callback(settings: Mapping[str, Any], task: Task) -> Callback | None:
     return make(task, settings["budget"], generator(settings["seed"], "search"), **method["options"])
 
 
-def _sizes(task: Task, model: nn.Module, mask: Mask | None, result: Trained, living: bool) -> dict[str, float | None]:
+def _sizes(task: Task, model: nn.Module, mask: Mask | None, living: bool) -> dict[str, float | None]:
     dense = task.build()
-    if mask is not None:
-        return mask_sizes(dense, model, mask, task.example, living)
-    if result.gates is not None:
-        return gate_sizes(dense, model, result.gates, task.example)
-    return structure_sizes(dense, model, task.example)
+    if mask is None:
+        return structure_sizes(dense, model, task.example)
+    return mask_sizes(dense, model, mask, task.example, living)
 
 
 def _timing(checkpointer: Checkpointer, result: Trained, device: torch.device) -> dict[str, float | None]:
@@ -145,8 +143,8 @@ def _write(outputs: Mapping[str, Path], model: nn.Module, result: Trained, recor
     """Write every declared output, metrics last."""
     save_weights(outputs["weights"], model.state_dict())
     save_history(outputs["history"], result.columns, result.images)
-    if "mask" in outputs and result.gates is not None:
-        Mask(result.gates).save(outputs["mask"], seed=record["run"]["seed"])
+    if "mask" in outputs and result.mask is not None:
+        result.mask.save(outputs["mask"], seed=record["run"]["seed"], density=result.mask.density)
     write_json(outputs["metrics"], record)
 
 

@@ -1,0 +1,104 @@
+"""The classification task: pixels, batches, folds, and what the seed decides."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from prunelib.data.datasets import read_images
+from prunelib.tasks.classify import Classify
+from tests.tiny import COUNTS, MODEL, write_squares
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_squares(tmp_path_factory.mktemp("data") / "squares.h5", channels=3)
+
+
+@pytest.fixture(scope="module")
+def task(data):
+    return Classify(data, MODEL, 0, batch_size=16)
+
+
+def test_training_pixels_have_mean_zero_and_deviation_one(task):
+    images = torch.cat([images for images, _ in task.fold("train", 7)])
+    assert images.shape == (COUNTS["train"], 3, 8, 8)
+    assert images.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (images.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
+
+
+def test_a_stored_order_fold_gives_every_image_of_its_split_once(task, data):
+    stored = read_images(data)
+    images, labels = (torch.cat(parts) for parts in zip(*task.fold("test", 8), strict=True))
+    expected = stored.images[stored.splits["test"]].transpose(0, 3, 1, 2) / 255.0
+    expected = (expected - stored.mean.reshape(-1, 1, 1)) / stored.std.reshape(-1, 1, 1)
+    assert np.allclose(images, expected, atol=1e-5)
+    assert labels.tolist() == stored.labels[stored.splits["test"]].tolist()
+
+
+def test_shuffled_folds_are_permutations_fixed_by_their_generator(task):
+    def labels_of(seed):
+        fold = task.fold("train", 16, torch.Generator().manual_seed(seed))
+        return torch.cat([labels for _, labels in fold])
+
+    assert torch.equal(labels_of(1), labels_of(1))
+    assert not torch.equal(labels_of(1), labels_of(2))
+    assert labels_of(1).bincount().tolist() == [20, 20, 20]
+
+
+def test_a_single_image_left_over_is_skipped_in_training_only(task):
+    assert [len(y) for _, y in task.fold("train", 59, torch.Generator())] == [59]
+    assert [len(y) for _, y in task.fold("train", 59)] == [59, 1]
+    assert len(list(task.fold("train", 1, torch.Generator()))) == 60
+
+
+def test_batches_depend_on_seed_and_purpose_and_come_from_training(task, data):
+    def first(seed, purpose):
+        return next(iter(Classify(data, MODEL, seed).batches(purpose, 1)))[0]
+
+    assert torch.equal(first(0, "score"), first(0, "score"))
+    assert not torch.equal(first(0, "score"), first(0, "search"))
+    assert not torch.equal(first(0, "score"), first(1, "score"))
+    pictures = {image.numpy().tobytes() for images, _ in task.fold("train", 60) for image in images}
+    drawn = [image.numpy().tobytes() for images, _ in task.batches("score", 4) for image in images]
+    assert len(drawn) == 60 and set(drawn) == pictures
+
+
+def test_as_many_batches_as_asked_for(task):
+    for count in (0, 1, 4, 9):
+        assert len(list(task.batches("score", count))) == count
+
+
+def test_initial_weights_are_those_of_the_seed(data, task):
+    first, again = task.build().state_dict(), Classify(data, MODEL, 0).build().state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    other = Classify(data, MODEL, 1).build().state_dict()
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_images_are_resized_on_the_fly(data, task):
+    larger = Classify(data, MODEL, 0, size=20)
+    assert larger.example.shape == (2, 3, 20, 20)
+    assert larger.example.mean((2, 3)) == pytest.approx(task.example.mean((2, 3)), abs=0.05)
+
+
+def test_the_loss_is_the_mean_cross_entropy(task):
+    logits = torch.zeros(4, 3)
+    assert task.loss(logits, torch.tensor([0, 1, 2, 0])).item() == pytest.approx(np.log(3))
+
+
+def test_pictures_in_files_give_the_same_batches(task, data, monkeypatch):
+    """Pictures that stay in files come through an object that is indexed like an array; here it wraps one."""
+    stored = read_images(data)
+
+    class Wrapped:
+        shape = stored.images.shape
+
+        def __getitem__(self, index):
+            return stored.images[index]
+
+    monkeypatch.setattr("prunelib.tasks.classify.read_images", lambda path: replace(stored, images=Wrapped()))
+    wrapped = Classify(data, MODEL, 0, batch_size=16)
+    for whole, decoded in zip(task.fold("val", 5), wrapped.fold("val", 5), strict=True):
+        assert torch.equal(whole[0], decoded[0]) and torch.equal(whole[1], decoded[1])
