@@ -1,8 +1,9 @@
 """Typed experiment settings: config.yaml checked key by key before any job starts, without importing torch.
 
 Every label in ``data``, ``models``, ``methods`` and ``tasks`` names a registered thing and sets some of its options;
-``recipes`` say how to train; ``grid`` crosses labels into runs. A label that is not defined but is a registered name stands
-for that thing with its default options. What can't be is an error that names the key's path, the value and what is allowed.
+``recipes`` say how to train; ``grid`` crosses labels into runs. A label that is not defined but is a registered name
+stands for that thing with its default options. What can't be is an error that names the key's path, the value and what
+is allowed.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ class Settings(Strict):
                 return Named(name=label, options=checked_options(kind, label, {}, f"{section}.{label}"))
             allowed = sorted({*known, *(registry.names(kind) if section != "tasks" else [])})
             place = where or section
-            raise ConfigError(f"{place}: '{label}' is not in {section}.{nearest(label, allowed)} Allowed: {', '.join(allowed)}.")
+            raise ConfigError(
+                f"{place}: '{label}' is not in {section}.{nearest(label, allowed)} Allowed: {', '.join(allowed)}."
+            )
         given = dict(known[label])
         name = given.pop(key, None)
         if not isinstance(name, str):
@@ -114,7 +117,9 @@ class Settings(Strict):
         registry.entry(kind, name, f"{section}.{label}.{key}")
         reserved = {"data": given.pop("data", None)} if section == "tasks" else {}
         if section == "tasks" and not isinstance(reserved["data"], str):
-            raise ConfigError(f"tasks.{label}: needs 'data', the label of its data set. Allowed: {', '.join(self.data)}.")
+            raise ConfigError(
+                f"tasks.{label}: needs 'data', the label of its data set. Allowed: {', '.join(self.data)}."
+            )
         checked = checked_options(kind, name, given, f"{section}.{label}")
         return Named(name=name, options=checked | {key: value for key, value in reserved.items() if value})
 
@@ -145,7 +150,9 @@ def checked_options(kind: str, name: str, given: Mapping[str, Any], where: str) 
     for key in given:
         if key not in known:
             allowed = ", ".join(sorted(known)) or "none"
-            raise ConfigError(f"{where}.{key}: unknown option of {kind} '{name}'.{nearest(key, known)} Allowed: {allowed}.")
+            raise ConfigError(
+                f"{where}.{key}: unknown option of {kind} '{name}'.{nearest(key, known)} Allowed: {allowed}."
+            )
     missing = [key for key, option in known.items() if option.required and key not in given]
     if missing:
         raise ConfigError(f"{where}: {kind} '{name}' needs {', '.join(missing)}.")

@@ -1,9 +1,9 @@
-"""What exists, by name: methods, models, data sources, energies ... found by reading the source, imported only when used.
+"""What exists, by name: methods, models, data sources, energies ... read from the source, imported only when used.
 
-Writing ``@register("method", "snip", stage="mask")`` above a function is all it takes: the decorator returns the function
-unchanged and the *source* is the registry. ``entries`` reads it with ``ast``, so a name, its options and its facts
-are known without importing torch (the Snakefile is parsed by every job), and a step's code digest covers just the
-modules which define what that step uses.
+Writing ``@register("method", "snip", stage="mask")`` above a function is all it takes: the decorator returns the
+function unchanged and the *source* is the registry. ``entries`` reads it with ``ast``, so a name, its options and its
+facts are known without importing torch (the Snakefile is parsed by every job), and a step's code digest covers just
+the modules which define what that step uses.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def entries(kind: str) -> dict[str, Entry]:
         for entry in _entries_of(path):
             if entry.kind == kind:
                 if entry.name in found:
-                    raise ConfigError(f"{entry.module}: {kind} '{entry.name}' already stands in {found[entry.name].module}.")
+                    raise ConfigError(
+                        f"{entry.module}: {kind} '{entry.name}' already stands in {found[entry.name].module}."
+                    )
                 found[entry.name] = entry
     return found
 

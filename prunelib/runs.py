@@ -17,7 +17,11 @@ BUDGETS = {
     "degree": "edges per channel, an integer >= 1",
     "macs": "a fraction of the MACs, 0 < macs <= 1",
 }
-_BUDGET = re.compile(r"(?P<kind>density|degree|macs)(?P<value>[0-9.]+(?:e-?[0-9]+)?)")
+_BUDGET = re.compile(r"(?P<kind>density|degree|macs)(?P<value>[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?)")
+
+
+def _possible(kind: str, value: float) -> bool:
+    return value >= 1 and value.is_integer() if kind == "degree" else 0 < value <= 1
 
 
 @dataclass(frozen=True, order=True)
@@ -33,16 +37,11 @@ class Budget:
         if label == "full":
             return cls("full")
         match = _BUDGET.fullmatch(label)
-        try:
-            value = float(match["value"]) if match else 0.0
-        except ValueError:
-            value = 0.0
-        kind = match["kind"] if match else nearest(label, BUDGETS).split("'")[1] if nearest(label, BUDGETS) else ""
-        good = value >= 1 and value.is_integer() if kind == "degree" else 0 < value <= 1
-        if not (match and good):
-            allowed = BUDGETS.get(kind) or "; ".join(f"{name} ({text})" for name, text in BUDGETS.items())
-            raise ConfigError(f"{where}: '{label}' is no budget. Allowed: {kind or 'one of'}: {allowed}.")
-        return cls(kind, value)
+        if match and _possible(match["kind"], float(match["value"])):
+            return cls(match["kind"], float(match["value"]))
+        kinds = [match["kind"]] if match else list(BUDGETS)
+        allowed = "; ".join(f"{kind} ({BUDGETS[kind]})" for kind in kinds)
+        raise ConfigError(f"{where}: '{label}' is no budget. Allowed: {allowed}.")
 
     @property
     def label(self) -> str:
@@ -100,7 +99,9 @@ class Grid:
                 self._expand(paper, block, f"grid.{paper}.{index}")
         for run, plan in self._plans.items():
             if plan.parent is not None and plan.parent not in self._plans:
-                raise ConfigError(f"{run.path}: starts from {plan.parent.path}, which no block of grid.{run.paper} makes; add it.")
+                raise ConfigError(
+                    f"{run.path}: starts from {plan.parent.path}, which no block of grid.{run.paper} makes; add it."
+                )
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -154,7 +155,9 @@ class Grid:
         settings = self.settings
         if block.recipe not in settings.recipes:
             hint = nearest(block.recipe, settings.recipes)
-            raise ConfigError(f"{where}.recipe: '{block.recipe}' is not in recipes.{hint} Allowed: {', '.join(settings.recipes)}.")
+            raise ConfigError(
+                f"{where}.recipe: '{block.recipe}' is not in recipes.{hint} Allowed: {', '.join(settings.recipes)}."
+            )
         for task in block.tasks:
             for model in block.models:
                 self._check_fit(task, model, block.recipe, where)
@@ -170,7 +173,9 @@ class Grid:
         entry = self.method_entry(run.method)
         allowed = entry.facts.get("budgets", ("full",))
         if budget.kind not in allowed:
-            raise ConfigError(f"{where}.budgets: '{run.budget}' does not fit method '{run.method}'. Allowed: {', '.join(allowed)}.")
+            raise ConfigError(
+                f"{where}.budgets: '{run.budget}' does not fit method '{run.method}'. Allowed: {', '.join(allowed)}."
+            )
         run = Run(run.paper, run.task, run.model, run.method, budget.label, run.seed)
         if entry.facts.get("parent", "none") == "previous" and budget.kind == "density":
             self._add_chain(run, budget, recipe)
@@ -201,20 +206,24 @@ class Grid:
 
     def _plan(self, run: Run, plan: Planned) -> None:
         if self._plans.setdefault(run, plan) != plan:
-            raise ConfigError(f"{run.path}: planned twice with different recipes or parents ({plan.recipe}); give one method a label of its own.")
+            what = f"{run.path}: planned twice with different recipes or parents ({plan.recipe})"
+            raise ConfigError(f"{what}; give one method a label of its own.")
 
     def _check_fit(self, task: str, model: str, recipe: str, where: str) -> None:
         """Refuse a model or a recipe that can't serve the task, and an image side that does not fit the generator."""
         settings = self.settings
-        kind, data = (lambda named: (named.name, named.options["data"]))(settings.named("tasks", task, f"{where}.tasks"))
-        source, built = settings.named("data", data, f"tasks.{task}.data"), settings.named("models", model, f"{where}.models")
-        loop = registry.entry("task", kind).facts["loop"]
-        if settings.recipes[recipe].loop != loop:
-            raise ConfigError(f"{where}.recipe: '{recipe}' runs the loop {settings.recipes[recipe].loop}; task '{task}' needs {loop}.")
+        named = settings.named("tasks", task, f"{where}.tasks")
+        kind, data = named.name, named.options["data"]
+        built = settings.named("models", model, f"{where}.models")
+        needed, given = registry.entry("task", kind).facts["loop"], settings.recipes[recipe].loop
+        if given != needed:
+            raise ConfigError(f"{where}.recipe: '{recipe}' runs the loop {given}; task '{task}' needs {needed}.")
         classifies = "classes" in registry.entry("model", built.name).arguments
-        if classifies != (loop == "classify"):
-            raise ConfigError(f"{where}.models: '{model}' is {'a classifier' if classifies else 'a generator'}; task '{task}' is {kind}.")
-        side, rule = source.options.get("side"), registry.entries("side_rule").get(built.name)
+        if classifies != (needed == "classify"):
+            what = "a classifier" if classifies else "a generator"
+            raise ConfigError(f"{where}.models: '{model}' is {what}; task '{task}' is {kind}.")
+        side = settings.named("data", data, f"tasks.{task}.data").options.get("side")
+        rule = registry.entries("side_rule").get(built.name)
         problem = rule.load()(built.options, side) if rule and side else None
         if problem:
             raise ConfigError(f"data.{data}.side: got {side}; {problem}")

@@ -48,7 +48,9 @@ def test_any_text_is_a_run_or_a_clear_error(text: str) -> None:
         assert len(str(error).splitlines()) <= text.count("\n") + 40
 
 
-@pytest.mark.parametrize("path", ["", "oes", "../../etc/passwd/x/full/seed0", "oes/a/b/c/full/seed01", "oes/a/b/c/density0.10/seed0"])
+@pytest.mark.parametrize(
+    "path", ["", "oes", "../../etc/passwd/x/full/seed0", "oes/a/b/c/full/seed01", "oes/a/b/c/density0.10/seed0"]
+)
 def test_foreign_paths_are_refused(path: str) -> None:
     with pytest.raises(ConfigError):
         Run.parse(path)

@@ -14,4 +14,4 @@ def main(step: Step) -> None:
 
 
 if "snakemake" in globals():
-    run(snakemake, main, stub=False)  # noqa: F821
+    run(snakemake, main, stub=False)

@@ -13,4 +13,4 @@ def main(step: Step) -> None:
 
 
 if "snakemake" in globals():
-    run(snakemake, main, stub=False)  # noqa: F821
+    run(snakemake, main, stub=False)

@@ -11,4 +11,4 @@ def main(step: Step) -> None:
 
 
 if "snakemake" in globals():
-    run(snakemake, main)  # noqa: F821
+    run(snakemake, main)

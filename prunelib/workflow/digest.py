@@ -1,8 +1,9 @@
 """Digest of the code a step uses, so that an edit reruns exactly the jobs that depend on it.
 
-Snakemake notices an edited script but not an edited module. The digest covers every prunelib module that a script imports,
-directly or not (imports inside functions too), plus the modules that define the registered things a run names. Comments,
-docstrings and formatting do not count: what is hashed is the syntax tree. The frame that runs the steps does not count either.
+Snakemake notices an edited script but not an edited module. The digest covers every prunelib module that a script
+imports, directly or not (imports inside functions too), plus the modules that define the registered things a run names.
+Comments, docstrings and formatting do not count: what is hashed is the syntax tree. The frame that runs the steps does
+not count either.
 """
 
 from __future__ import annotations
@@ -84,6 +85,6 @@ def _module_digest(module: str) -> str:
     assert path is not None
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body[0] = ast.Pass()
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """One pipeline per directory: a lock the kernel releases when its holder dies, however it dies.
 
-Snakemake's own lock files outlive a killed process and must then be removed by hand. Here the main process also holds an
-advisory lock on ``.snakemake/pipeline.lock``. Whoever gets it knows that no pipeline is alive, so Snakemake's files
+Snakemake's own lock files outlive a killed process and must then be removed by hand. Here the main process also holds
+an advisory lock on ``.snakemake/pipeline.lock``. Whoever gets it knows that no pipeline is alive, so Snakemake's files
 are left over and are removed; whoever does not get it says who holds it and leaves everything alone.
 """
 
@@ -55,4 +55,5 @@ def _explain(text: str, directory: Path) -> str:
         who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (ValueError, KeyError, TypeError):
         who = "its owner has not signed yet"
-    return f"prunelib: a pipeline is already running in {directory} ({who}). Let it finish or stop it; do not unlock by hand."
+    what = f"prunelib: a pipeline is already running in {directory} ({who})."
+    return f"{what} Let it finish or stop it; do not unlock by hand."

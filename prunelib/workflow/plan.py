@@ -1,7 +1,7 @@
 """The plan of one configuration: for every step of every run its inputs, outputs, parameters and resources.
 
-The Snakefile asks only this object; paths are made here and nowhere else. Parameters hold exactly what a step depends on
-(so that an unrelated edit reruns nothing) and are plain types. Nothing here imports torch.
+The Snakefile asks only this object; paths are made here and nowhere else. Parameters hold exactly what a step depends
+on (so that an unrelated edit reruns nothing) and are plain types. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Plan:
 
     def source_params(self) -> dict[str, Callable[[Any], Any]]:
         """Return the params of the rule that prepares data."""
-        return {name: lambda wildcards, name=name: self.source(wildcards.data)[name] for name in ("spec", "code", "mode")}
+        return {
+            name: lambda wildcards, name=name: self.source(wildcards.data)[name] for name in ("spec", "code", "mode")
+        }
 
     def source_files(self, label: str) -> list[str]:
         """Local files a data set is made from, so that editing one prepares it again."""

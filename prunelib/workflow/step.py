@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -52,12 +53,14 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
 
     stub: False for a step that is cheap and needs no torch, so that stub mode exercises the real one.
     """
-    _redirect(Path(str(snakemake.log[0])))
+    log = Path(str(snakemake.log[0]))
+    say = _redirect(log)
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(snakemake.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     params = dict(snakemake.params.items())
     step = Step(_files(snakemake.input), _lists(snakemake.input), _files(snakemake.output), params, snakemake.config)
+    name = str(log.with_suffix("")).removeprefix("results/logs/")
     try:
         if stub and snakemake.config.get("mode") == "stub":
             from prunelib.workflow.stub import write_stubs
@@ -65,25 +68,41 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
             write_stubs(step)
         else:
             main(step)
-    except PrunelibError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except MemoryError:
+    except Exception as error:
         traceback.print_exc()
-        print(f"\nOut of memory: raise mem_mb above {snakemake.resources.get('mem_mb')} for this rule.", file=sys.stderr)
+        say(f"FAILED {name}\n{explain(error, snakemake.resources)}\nFull log: {log}")
         sys.exit(1)
+    say(f"done   {name}")
 
 
-def _redirect(log: Path) -> None:
-    """Send everything this process and its libraries print to the rule's log file."""
+def explain(error: Exception, resources: Any) -> str:
+    """Return one paragraph on why a step failed: a user's error in its own words, anything else by its type."""
+    if isinstance(error, PrunelibError):
+        return f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return f"Out of memory: raise mem_mb above {resources.get('mem_mb')} for this rule."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"The disk is full ({error.filename or ''}). Nothing half-written is left; free space and run again."
+    return f"Unexpected {type(error).__name__}: {error}"
+
+
+def _redirect(log: Path) -> Callable[[str], None]:
+    """Send all that this process and its libraries print to the log file; return a way to still speak to the user."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
+    terminal = os.dup(2)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
     sys.stdout.reconfigure(line_buffering=True)
+
+    def say(text: str) -> None:
+        print(text)
+        os.write(terminal, f"{text}\n".encode())
+
+    return say
 
 
 def _files(files: Any) -> dict[str, Path]:

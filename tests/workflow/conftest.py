@@ -24,9 +24,13 @@ class Checkout:
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run snakemake in the copy; with ``check`` a failure fails the test with what it printed."""
-        done = subprocess.run(self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=environment())
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.path, capture_output=True, text=True, env=environment()
+        )
         if check and done.returncode:
-            raise AssertionError(f"snakemake {' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"snakemake {' '.join(arguments)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def command(self, *arguments: str) -> list[str]:

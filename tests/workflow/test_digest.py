@@ -11,7 +11,7 @@ from prunelib.workflow import digest
 
 FILES = {
     "prunelib/__init__.py": '"""Top."""\n',
-    "prunelib/a.py": '"""A."""\nfrom prunelib.b import two\n\n\ndef one() -> int:\n    """Say one."""\n    return two() - 1\n',
+    "prunelib/a.py": '"""A."""\nfrom prunelib.b import two\n\n\ndef one():\n    """Say one."""\n    return two() - 1\n',
     "prunelib/b.py": '"""B."""\n\n\ndef two() -> int:\n    return 2  # two\n',
     "prunelib/c.py": '"""C, which nobody imports."""\nTHREE = 3\n',
     "step.py": "def main():\n    from prunelib.a import one\n\n    one()\n",

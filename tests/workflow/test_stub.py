@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from prunelib.config import PARTS
 from tests.workflow.conftest import Checkout
 
 STUB = ("--config", "mode=stub")
@@ -71,7 +72,7 @@ def check_deleted_run(checkout: Checkout) -> None:
     run = grid_paths(checkout, "expanders/", "/rreg/")[0]
     shutil.rmtree(checkout.path / "results" / "runs" / run)
     planned = checkout.planned(*STUB)
-    jobs = {rule: count for rule, count in planned.items() if rule.startswith(("expanders", "oes", "ising", "isomorphic"))}
+    jobs = {rule: count for rule, count in planned.items() if rule.startswith(PARTS)}
     assert jobs == {"expanders_graph": 1, "expanders_train": 1}
     checkout.snakemake(*STUB)
     assert (checkout.path / "results" / "runs" / run / "metrics.json").exists()
@@ -81,7 +82,9 @@ def grid_paths(checkout: Checkout, *words: str) -> list[str]:
     """Paths of the quick grid's runs that contain all words."""
     from prunelib.__main__ import read_grid
 
-    return [run.path for run in read_grid(checkout.path / "config.yaml").runs if all(word in run.path for word in words)]
+    return [
+        run.path for run in read_grid(checkout.path / "config.yaml").runs if all(word in run.path for word in words)
+    ]
 
 
 def test_one_paper_or_one_file_runs_alone(checkout: Checkout) -> None:
