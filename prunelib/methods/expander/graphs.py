@@ -29,9 +29,17 @@ def sample(
     """Draw the graph of one layer: a boolean biadjacency matrix of shape (n_in, n_out).
 
     The same family, sides, degree, seed and layer give the same graph. Raises MethodError for a degree that is not a
-    positive number and for a side without vertices, ConfigError for an unknown family. ``candidates``: see ``draw``.
+    positive number and for a side without vertices, ConfigError for an unknown family. With several ``candidates``, the
+    one of highest sampled expansion: all are scored on the same subsets, so the choice is between graphs, not subsets.
     """
-    return draw(family, n_in, n_out, stubs(family, n_in, n_out, degree, layer), seed, layer, candidates)
+    edges = stubs(family, n_in, n_out, degree, layer)
+    build = registry.load("family", family)
+    rng = numpy_generator(seed, "graph", layer, family)
+    graphs = [_biadjacency(build(n_in, n_out, edges, rng), n_in, n_out) for _ in range(candidates)]
+    if candidates == 1:
+        return graphs[0]
+    expansion = Expansion(n_in, n_out, numpy_generator(seed, "expansion", layer, family))
+    return max(graphs, key=expansion.score)
 
 
 def stubs(family: str, n_in: int, n_out: int, degree: float, layer: str = "") -> int:
@@ -42,22 +50,6 @@ def stubs(family: str, n_in: int, n_out: int, degree: float, layer: str = "") ->
         raise MethodError(f"{layer or family}: a graph between {n_in} inputs and {n_out} outputs has no edges.")
     side = n_in if registry.entry("family", family).facts["regular"] == "inputs" else max(n_in, n_out)
     return max(round(degree * side), 1)
-
-
-def draw(
-    family: str, n_in: int, n_out: int, edges: int, seed: int, layer: str = "", candidates: int = 1
-) -> sparse.csr_array:
-    """Draw ``candidates`` graphs with (about) this many edges and return the one of highest sampled expansion.
-
-    All candidates of a layer are scored on the same subsets, so the choice is between graphs, not between subsets.
-    """
-    build = registry.load("family", family)
-    rng = numpy_generator(seed, "graph", layer, family)
-    graphs = [_biadjacency(build(n_in, n_out, edges, rng), n_in, n_out) for _ in range(candidates)]
-    if candidates == 1:
-        return graphs[0]
-    expansion = Expansion(n_in, n_out, numpy_generator(seed, "expansion", layer, family))
-    return max(graphs, key=expansion.score)
 
 
 @register("family", "random", regular="inputs")

@@ -8,11 +8,11 @@ Source: Stewart, Michieli, Ozay, "Data-Free Model Pruning at Initialization via 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import nn
 
@@ -43,8 +43,9 @@ def rreg(
 ) -> Found:
     """Keep kernels along random biregular graphs: every channel has as many neighbours as any other on its side.
 
-    The larger side of a layer has the given degree. ``candidates``: graphs drawn per layer, the best expander is kept;
-    ``dense_first``: leave the first layer dense (the ResNets of the paper); ``shortcuts``: also prune 1×1 shortcuts.
+    The larger side of a layer has the given degree; a density is met by the common degree that keeps as many weights.
+    ``candidates``: graphs drawn per layer, the best expander is kept; ``dense_first``: leave the first layer dense (the
+    paper's ResNets do); ``shortcuts``: prune the 1×1 shortcuts of residual networks too.
     Raises MethodError for an impossible degree or density. ``generator`` is not used: every layer has its own stream.
     """
     return _find("rreg", task, budget, candidates, dense_first, shortcuts)
@@ -101,23 +102,56 @@ def random_graph(
     return _find("random", task, budget, candidates, dense_first, shortcuts)
 
 
+@dataclass(frozen=True)
+class Layer:
+    """The channels of one sparse layer: a graph of n_in × n_out vertices per group, ``kernel`` weights per edge."""
+
+    n_in: int
+    n_out: int
+    groups: int
+    kernel: int
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layer:
+        """Read a convolution or a linear layer."""
+        if isinstance(module, nn.Linear):
+            return cls(module.in_features, module.out_features, 1, 1)
+        groups = module.groups
+        return cls(module.in_channels // groups, module.out_channels // groups, groups, module.weight[0, 0].numel())
+
+    def kept(self, family: str, degree: float) -> int:
+        """Return how many weights a graph of this degree keeps (its mean, where the family's edge count is random)."""
+        edges = min(graphs.stubs(family, self.n_in, self.n_out, degree), self.n_in * self.n_out)
+        return edges * self.groups * self.kernel
+
+    def draw(self, family: str, degree: float, seed: int, name: str, candidates: int) -> list[sparse.csr_array]:
+        """Draw one graph per group, each from its own stream."""
+        streams = [name] if self.groups == 1 else [f"{name}/{group}" for group in range(self.groups)]
+        return [graphs.sample(family, self.n_in, self.n_out, degree, seed, at, candidates) for at in streams]
+
+
 def _find(family: str, task: Task, budget: Budget, candidates: int, dense_first: bool, shortcuts: bool) -> Found:
     model = task.build()
     weights = prunable(model)
     dense = _dense_layers(list(weights), task.kind, dense_first, shortcuts)
-    if len(dense) == len(weights):
+    modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in weights if name not in dense}
+    if not modules:
         raise MethodError(f"{family}: all {len(weights)} layers of this network stay dense; nothing is left to prune.")
-    density = _sparse_density(weights, dense, budget["value"]) if budget["kind"] == "density" else None
+    layers = {name: Layer.of(module) for name, module in modules.items()}
+    degree = budget["value"]
+    if budget["kind"] == "density":
+        size = sum(weight.numel() for weight in weights.values())
+        fixed = sum(weights[name].numel() for name in dense)
+        degree = _degree_for(degree, family, list(layers.values()), size, fixed)
     tensors, rows = {}, []
     for index, (name, weight) in enumerate(weights.items()):
         if name in dense:
             tensors[name] = torch.ones_like(weight, dtype=torch.bool)
             continue
-        module = model.get_submodule(name.rpartition(".")[0])
-        blocks = _draw_blocks(family, name, module, task.seed, candidates, budget["value"], density)
-        tensors[name] = _kernels(blocks, module)
-        graph = sparse.csr_array(sparse.block_diag(blocks))
-        rows.append({"layer": index, **describe(graph, numpy_generator(task.seed, "diagnose", name))})
+        drawn = layers[name].draw(family, degree, task.seed, name, candidates)
+        tensors[name] = _kernels(drawn, modules[name])
+        whole = sparse.csr_array(sparse.block_diag(drawn))
+        rows.append({"layer": index, **describe(whole, numpy_generator(task.seed, "diagnose", name))})
     return Mask(tensors), {column: [float(row[column]) for row in rows] for column in rows[0]}
 
 
@@ -131,41 +165,37 @@ def _dense_layers(names: list[str], kind: str, dense_first: bool, shortcuts: boo
     return dense
 
 
-def _sparse_density(weights: Mapping[str, nn.Parameter], dense: set[str], density: float) -> float:
-    """Return the density of every sparse layer that makes kept / prunable the given density over all layers."""
-    size = sum(weight.numel() for weight in weights.values())
-    fixed = sum(weights[name].numel() for name in dense)
-    if density * size <= fixed:
+def _degree_for(density: float, family: str, layers: list[Layer], size: int, fixed: int) -> float:
+    """Return the largest common degree that keeps at most density * size weights, ``fixed`` dense ones included.
+
+    The degree may be fractional: then the degrees of a layer's vertices differ by one. Raises MethodError when even one
+    edge per layer is too much.
+    """
+
+    def fits(degree: float) -> bool:
+        return fixed + sum(layer.kept(family, degree) for layer in layers) <= int(density * size)
+
+    low, high = 1e-9, float(max(max(layer.n_in, layer.n_out) for layer in layers))
+    if not fits(low):
+        least = fixed + sum(layer.kept(family, low) for layer in layers)
         raise MethodError(
-            f"density {density:g} is below what the layers that stay dense take alone ({fixed} of {size} weights); "
-            f"allowed: above {fixed / size:.4g}."
+            f"{family}: density {density:g} is too small; the dense layers and one kernel in each of the other layers "
+            f"take {least} of {size} weights. Allowed: {least / size:.4g} or more."
         )
-    return (density * size - fixed) / (size - fixed)
-
-
-def _draw_blocks(
-    family: str, name: str, module: nn.Module, seed: int, candidates: int, degree: float, density: float | None
-) -> list[sparse.csr_array]:
-    """Draw the graphs of one layer, one per group of a grouped convolution; ``density`` wins over ``degree``."""
-    groups = getattr(module, "groups", 1)
-    linear = isinstance(module, nn.Linear)
-    n_in = (module.in_features if linear else module.in_channels) // groups
-    n_out = (module.out_features if linear else module.out_channels) // groups
-    if density is None:
-        edges = graphs.stubs(family, n_in, n_out, degree, name)
-    else:
-        edges = max(round(density * n_in * n_out), 1)
-    streams = [name] if groups == 1 else [f"{name}/{group}" for group in range(groups)]
-    return [graphs.draw(family, n_in, n_out, edges, seed, stream, candidates) for stream in streams]
+    if fits(high):
+        return high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _kernels(blocks: list[sparse.csr_array], module: nn.Module) -> torch.Tensor:
     """Lay the graphs out like the layer's weight: (out, in / groups, ...), or (in, out / groups, ...) if transposed."""
     transposed = getattr(module, "transposed", False)
-    pairs: NDArray[np.bool_] = np.concatenate([(block if transposed else block.T).toarray() for block in blocks])
-    kept = torch.from_numpy(pairs)
+    pairs = np.concatenate([(block if transposed else block.T).toarray() for block in blocks])
     shape = module.weight.shape
-    return kept.reshape(*kept.shape, *[1] * (len(shape) - 2)).expand(shape).contiguous()
+    return torch.from_numpy(pairs).reshape(*pairs.shape, *[1] * (len(shape) - 2)).expand(shape).contiguous()
 
 
 def diagnose(mask: Mask, seed: int = 0) -> list[dict[str, Any]]:

@@ -1,0 +1,197 @@
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prunelib.errors import MethodError
+from prunelib.masks.mask import Mask
+from prunelib.methods.expander import mask as methods
+from prunelib.methods.expander.graphs import sample
+from prunelib.models.resnet import resnet18, resnet_small
+from prunelib.models.vgg import vgg
+from prunelib.seeds import generator
+
+METHODS = ["rreg", "rreg_merge", "xnet", "random_graph"]
+
+
+def tiny():
+    return vgg(10, 1, plan=[16, 32, "M", 64, 64], hidden=64, dropout=0.0, conv_bias=False)
+
+
+def find(method, build=tiny, budget=3, kind="degree", seed=0, task="classify", **options):
+    """Run a method as the find-mask step does, on a network instead of a data set."""
+    stand_in = SimpleNamespace(kind=task, seed=seed, build=build)
+    return getattr(methods, method)(stand_in, {"kind": kind, "value": budget}, generator(seed, "search"), **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whole_kernels_follow_the_graph_of_their_layer(method):
+    mask, _ = find(method, seed=5, **({"candidates": 1} if method == "rreg_merge" else {}))
+    family = "random" if method == "random_graph" else method
+    for name, n_in, n_out in [
+        ("features.0.weight", 1, 16),
+        ("features.3.weight", 16, 32),
+        ("classifier.0.weight", 64, 64),
+    ]:
+        graph = sample(family, n_in, n_out, 3, 5, name).toarray()
+        kept = mask[name].reshape(n_out, n_in, -1)
+        assert torch.equal(kept.any(2), kept.all(2))
+        assert np.array_equal(kept.any(2).numpy().T, graph)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_convolutions_and_hidden_layers_are_sparse_and_the_classifier_is_dense(method):
+    mask, history = find(method)
+    kept = {name: (count, size) for name, _, count, size in mask.layers()}
+    assert list(kept) == [f"features.{i}.weight" for i in (0, 3, 7, 10)] + [
+        "classifier.0.weight",
+        "classifier.3.weight",
+    ]
+    assert kept["classifier.3.weight"] == (640, 640)
+    assert all(count < size / 4 for count, size in list(kept.values())[1:-1])
+    assert history["layer"] == [0, 1, 2, 3, 4]
+    assert [edges * kernel for edges, kernel in zip(history["edges"], [9, 9, 9, 9, 1], strict=True)] == [
+        count for count, _ in list(kept.values())[:-1]
+    ]
+
+
+def test_exact_counts_of_a_small_network():
+    # rreg: 16·1 (a grey image clamps the degree), then 3 edges per channel of the larger side; xnet: 3 edges per input
+    assert find("rreg")[0].kept == 9 * (16 + 3 * (32 + 64 + 64)) + 3 * 64 + 640
+    assert find("xnet")[0].kept == 9 * 3 * (1 + 16 + 32 + 64) + 3 * 64 + 640
+
+
+@pytest.mark.parametrize(("degree", "simple", "left"), [(3, 115_584, 101_841), (15, 571_008, 509_205)])
+def test_kept_weights_of_vgg16(degree, simple, left):
+    build = lambda: vgg(10, 3, conv_bias=False)  # noqa: E731
+    assert find("rreg", build, degree)[0].kept == simple + 5_120
+    mask, history = find("xnet", build, degree)
+    assert mask.kept == left + 5_120
+    assert mask.size == 14_972_608 + 5_120
+    assert len(history["layer"]) == 14
+
+
+def test_kept_weights_of_resnet18_with_a_dense_stem():
+    build = lambda: resnet18(10, 3, stem="imagenet")  # noqa: E731
+    mask, history = find("rreg", build, dense_first=True)
+    stem, classifier = 7 * 7 * 3 * 64, 512 * 10
+    assert mask.kept == 106_368 + stem + classifier
+    assert mask.size == 11_157_504 + stem + classifier
+    assert len(history["layer"]) == 19
+    assert find("xnet", build, dense_first=True)[0].kept == 92_928 + stem + classifier
+
+
+def test_stem_and_shortcuts_stay_dense_on_demand():
+    build = lambda: resnet_small(10, 3, width=8, blocks=1)  # noqa: E731
+    dense = lambda mask: {name for name, _, kept, size in mask.layers() if kept == size}  # noqa: E731
+    shortcuts = {f"stages.{i}.0.downsample.0.weight" for i in (1, 2)}
+    assert dense(find("xnet", build)[0]) == {"fc.weight"}
+    assert dense(find("xnet", build, dense_first=True)[0]) == {"fc.weight", "conv1.weight"}
+    assert dense(find("xnet", build, shortcuts=False)[0]) == {"fc.weight"} | shortcuts
+
+
+@pytest.mark.parametrize("method", ["rreg", "xnet"])
+@pytest.mark.parametrize("density", [0.03, 0.1, 0.25, 0.5, 0.9])
+def test_a_density_is_met_by_one_common_degree(method, density):
+    mask, history = find(method, budget=density, kind="density")
+    assert mask.kept <= int(density * mask.size)
+    assert mask.kept == pytest.approx(density * mask.size, abs=3 * 9)  # one kernel in each of the few layers that round
+    larger = np.maximum(history["inputs"], history["outputs"]) if method == "rreg" else np.array(history["inputs"])
+    sparse = np.array(history["edges"]) < np.array(history["inputs"]) * np.array(history["outputs"])
+    degrees = (np.array(history["edges"]) / larger)[sparse]
+    assert np.ptp(degrees) <= 1  # rounding to whole edges, at most half an edge on a side with one channel
+
+
+def test_random_graphs_meet_a_density_on_average():
+    densities = [find("random_graph", budget=0.1, kind="density", seed=seed)[0].density for seed in range(10)]
+    assert np.mean(densities) == pytest.approx(0.1, abs=0.005)
+
+
+def test_full_density_keeps_everything():
+    assert find("rreg", budget=1.0, kind="density")[0].density == 1
+
+
+def test_a_density_below_the_dense_layers_is_refused():
+    with pytest.raises(MethodError, match=r"density 0\.001 is too small.*take 677 of 64784 .*: 0\.01045 or more"):
+        find("rreg", budget=0.001, kind="density")
+
+
+def test_a_degree_below_one_is_refused_with_the_layer():
+    with pytest.raises(MethodError, match=r"features\.0\.weight: degree 0 is not possible"):
+        find("rreg", budget=0)
+
+
+def test_a_network_that_is_one_classifier_has_nothing_to_prune():
+    with pytest.raises(MethodError, match="all 1 layers of this network stay dense"):
+        find("xnet", lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+def test_a_network_without_a_classifier_is_sparse_to_the_last_layer():
+    build = lambda: nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 1))  # noqa: E731
+    mask, _ = find("rreg", build, budget=2, task="denoise")
+    assert [kept for *_, kept, _ in mask.layers()] == [2 * 16 * 9, 2 * 16]
+
+
+def test_groups_have_one_graph_each():
+    layer = lambda: nn.Sequential(nn.Conv2d(16, 32, 3, groups=4), nn.Conv2d(32, 32, 5, groups=32))  # noqa: E731
+    mask, history = find("rreg", layer, budget=2, task="denoise")
+    grouped, depthwise = mask.values()
+    assert grouped.shape == (32, 4, 3, 3)
+    assert torch.all(grouped[:, :, 0, 0].sum(1) == 2)
+    assert torch.all(grouped[:, :, 0, 0].reshape(4, 8, 4).sum(1) == 4)
+    assert depthwise.all()
+    assert history["components"][0] >= 4
+    assert len({tuple(block.flatten().tolist()) for block in grouped[:, :, 0, 0].split(8)}) > 1
+
+
+def test_transposed_convolutions_are_laid_out_like_their_weight():
+    mask, _ = find("xnet", lambda: nn.Sequential(nn.ConvTranspose2d(6, 10, 4)), budget=2, task="denoise")
+    kernels = mask["0.weight"][:, :, 0, 0]
+    assert kernels.shape == (6, 10)
+    assert kernels.sum(1).tolist() == [2] * 6  # every input feeds two outputs
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_fixes_the_mask_and_another_seed_changes_every_sparse_layer(method):
+    options = {"candidates": 3} if method == "rreg_merge" else {}
+    first, again, other = (find(method, seed=seed, **options)[0] for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all(not torch.equal(first[name], other[name]) for name in list(first)[1:-1])
+
+
+def test_history_columns_are_stored_with_the_mask(tmp_path):
+    mask, history = find("rreg")
+    mask.save(tmp_path / "mask.h5", history)
+    with h5py.File(tmp_path / "mask.h5") as file:
+        assert file["history/sigma1"][:].tolist() == history["sigma1"]
+        assert file["history/ramanujan"].dtype == np.float64
+    assert history["sigma1"][2:] == pytest.approx([np.sqrt(18), 3, 3])  # 32×64 (degrees 6, 3), 64×64, 64×64
+
+
+def test_diagnose_sees_any_mask_as_graphs():
+    mask = Mask(
+        {
+            "conv.weight": torch.tensor([[1, 0], [1, 1], [0, 0]], dtype=torch.bool)
+            .reshape(3, 2, 1, 1)
+            .repeat(1, 1, 1, 3),
+            "conv.bias": torch.ones(3, dtype=torch.bool),
+            "fc.weight": torch.ones(5, 4, dtype=torch.bool),
+        }
+    )
+    convolution, linear = methods.diagnose(mask)
+    assert (convolution["layer"], linear["layer"]) == ("conv.weight", "fc.weight")
+    assert (convolution["inputs"], convolution["outputs"], convolution["edges"]) == (2, 3, 3)
+    assert (convolution["isolated_out"], convolution["degree_in_max"], linear["edges"]) == (1, 2, 20)
+    assert linear["sigma1"] == pytest.approx(np.sqrt(20))
+    assert methods.diagnose(mask) == methods.diagnose(mask)
+
+
+def test_diagnose_agrees_with_the_method_itself():
+    mask, history = find("xnet")
+    rows = methods.diagnose(mask)[:-1]
+    for column, values in history.items():
+        if column != "layer":
+            assert values == pytest.approx([float(row[column]) for row in rows])
