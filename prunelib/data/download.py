@@ -45,6 +45,9 @@ class Remote:
     sha256: str
     size: int | None = None
 
+    def __str__(self) -> str:
+        return shown(self.url)
+
     @property
     def name(self) -> str:
         """The last part of the address, as a safe file name."""
@@ -58,6 +61,11 @@ class _Interrupted(Exception):
 def is_url(location: str) -> bool:
     """Whether a location is an address rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location) is not None
+
+
+def shown(location: str) -> str:
+    """Return a location as it may be printed and recorded: an address without its query, which may hold a key."""
+    return location.split("?")[0] if is_url(location) else location
 
 
 def cache() -> Path:
@@ -88,7 +96,7 @@ def verified(path: Path, digest: str | None) -> Path:
 
 def fetch(remote: Remote) -> Path:
     """Return the cached copy of a file, downloading it if need be; safe against other processes that do the same."""
-    digest = _proper(remote.sha256, remote.url)
+    digest = _proper(remote.sha256, str(remote))
     _check_address(remote.url)
     target = cache() / f"{digest}-{remote.name}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +112,7 @@ def fetch(remote: Remote) -> Path:
         if found != digest and resumed:  # the older part may have been the bad one
             found = _complete(remote, part)
         if found != digest:
-            raise DataError(f"{remote.url}: has sha256 {found}; expected {digest}. Nothing was kept.")
+            raise DataError(f"{remote}: has sha256 {found}; expected {digest}. Nothing was kept.")
         os.replace(part, target)
     return target
 
@@ -117,8 +125,8 @@ def _complete(remote: Remote, part: Path) -> str:
             break
         except _Interrupted as error:
             if pause is None:
-                raise DataError(f"{remote.url}: {error}, {len(PAUSES) + 1} times; run again to go on.") from None
-            log.warning("%s: %s; next attempt in %g s.", remote.url, error, pause)
+                raise DataError(f"{remote}: {error}, {len(PAUSES) + 1} times; run again to go on.") from None
+            log.warning("%s: %s; next attempt in %g s.", remote, error, pause)
             time.sleep(pause)
     found = sha256(part)
     if found != remote.sha256:
@@ -139,11 +147,11 @@ def _attempt(remote: Remote, part: Path) -> None:
         if error.code == 416:  # the part is as long as the file, or longer
             part.unlink()
         elif error.code < 500 and error.code != 429:
-            raise DataError(f"{remote.url}: the server answers {error.code} {error.reason}.") from None
+            raise DataError(f"{remote}: the server answers {error.code} {error.reason}.") from None
         raise _Interrupted(f"the server answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
-            raise DataError(f"{remote.url}: its certificate can't be verified ({error}).") from None
+            raise DataError(f"{remote}: its certificate can't be verified ({error}).") from None
         raise _Interrupted(f"failed ({str(error) or type(error).__name__})") from None
 
 
@@ -158,7 +166,7 @@ def _receive(answer: Any, remote: Remote, part: Path, have: int) -> None:
         while True:
             if max(have, total or 0) > limit:
                 part.unlink()
-                raise DataError(f"{remote.url}: larger than the {limit:,} bytes it may have. Nothing was kept.")
+                raise DataError(f"{remote}: larger than the {limit:,} bytes it may have. Nothing was kept.")
             chunk = answer.read(CHUNK)
             if not chunk:
                 break
@@ -187,7 +195,7 @@ def _check_address(url: str) -> None:
     if address.username or address.password:
         raise DataError(f"{address.hostname}: an address with a user name or password is refused.")
     if address.scheme != "https" and not (address.scheme == "http" and _loopback(address.hostname)):
-        raise DataError(f"{url}: only https is accepted (plain http on this machine's loopback only).")
+        raise DataError(f"{shown(url)}: only https is accepted (plain http on this machine's loopback only).")
 
 
 class _Redirect(urllib.request.HTTPRedirectHandler):
@@ -196,7 +204,7 @@ class _Redirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         _check_address(newurl)
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise DataError(f"{req.full_url}: redirects to {newurl}, without https; refused.")
+            raise DataError(f"{shown(req.full_url)}: redirects to {shown(newurl)}, without https; refused.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

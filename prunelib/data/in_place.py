@@ -68,7 +68,5 @@ class FileImages:
         path = self.root / self.paths[row]
         content = read_bytes(path)
         if len(content) != self.sizes[row]:
-            raise DataError(
-                f"{path}: has {len(content)} bytes; it had {self.sizes[row]} when the data set was prepared."
-            )
+            raise DataError(f"{path}: has {len(content)} bytes; it had {self.sizes[row]} when it was indexed.")
         return decode(content, self.form, str(path))

@@ -12,6 +12,7 @@ import prunelib
 from prunelib import registry
 from prunelib.config import checked_options
 from prunelib.data.datasets import write
+from prunelib.data.download import shown
 from prunelib.storage.provenance import versions
 
 PACKAGES = ("h5py", "numpy", "pillow", "scikit-image", "scikit-learn", "scipy")  # what decides pixels and bytes
@@ -28,6 +29,7 @@ def prepare(spec: Mapping[str, Any], output: str | Path) -> None:
     name, seed = spec["source"], int(spec.get("seed", 0))
     options = checked_options("data", name, spec.get("options") or {}, f"data.{name}")
     made = registry.load("data", name)(seed, **options)
-    known = {"spec": {"source": name, "options": options, "seed": seed}, "prunelib": prunelib.__version__}
+    recorded = {key: shown(value) if isinstance(value, str) else value for key, value in options.items()}
+    known = {"spec": {"source": name, "options": recorded, "seed": seed}, "prunelib": prunelib.__version__}
     write(output, replace(made, provenance=known | {"packages": versions(PACKAGES)} | made.provenance))
     log.info("%s: written from %s.", output, made.source)

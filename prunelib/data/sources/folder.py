@@ -10,7 +10,7 @@ import numpy as np
 
 from prunelib.data.archives import contents, names
 from prunelib.data.datasets import ImageSet, Photo, assemble
-from prunelib.data.download import Remote, fetch, is_url, verified
+from prunelib.data.download import Remote, fetch, is_url, shown, verified
 from prunelib.data.images import SUFFIXES, Form, decode_all, read
 from prunelib.data.splits import assign
 from prunelib.errors import DataError
@@ -41,7 +41,7 @@ def image_file(
     if place.is_dir():
         raise DataError(f"{location}: is a directory; source 'image_file' reads one picture.")
     image = read(place, Form(side, grey, fit, upright=True))
-    return Photo(Path(location).stem, image, location.split("?")[0], {"inputs": inputs})
+    return Photo(Path(location).stem, image, shown(location), {"inputs": inputs})
 
 
 @register("data", "folder")
@@ -63,6 +63,7 @@ def folder(
     address needs the ``sha256`` of its file; with a path to an archive it is optional.
     """
     place, inputs = _place(location, sha256)
+    location = shown(location)
     layout = arrange(names(place), location)
     rows = {name: row for row, name in enumerate(layout)}
     classes = sorted({label for _, label in layout.values()})
@@ -72,16 +73,16 @@ def folder(
     given = {str(name): np.flatnonzero(parts == name) for name in np.unique(parts)}
     splits = assign(labels, given, seed, val_share, test_share, location)
     images = decode_all(contents(place, rows), rows, Form(side, grey), location)
-    return assemble(place.name, images, labels, splits, classes, location.split("?")[0], inputs)
+    return assemble(place.name, images, labels, splits, classes, location, inputs)
 
 
 def _place(location: str, digest: str | None) -> tuple[Path, dict[str, str]]:
     """Return the local directory or archive of a location and, for an archive, its checksum."""
     if is_url(location):
         if digest is None:
-            raise DataError(f"{location}: an address needs 'sha256', the checksum its file must have.")
-        place = fetch(Remote(location, digest))
-        return place, {Remote(location, digest).name: digest}
+            raise DataError(f"{shown(location)}: an address needs 'sha256', the checksum its file must have.")
+        remote = Remote(location, digest)
+        return fetch(remote), {remote.name: digest}
     place = Path(location).expanduser()
     if place.is_dir():
         if digest is not None:

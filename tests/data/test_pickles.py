@@ -1,0 +1,77 @@
+"""Pickles of old data sets: plain data come out, nothing ever runs."""
+
+import pickle
+import subprocess
+
+import numpy as np
+import pytest
+
+from prunelib.data.pickles import load_plain
+from prunelib.errors import DataError
+
+
+def python2_array(array):
+    """Return the opcodes with which Python 2 pickled an array of bytes (protocol 2)."""
+
+    def short(text):
+        return b"U" + bytes([len(text)]) + text
+
+    rows, columns = array.shape
+    size = array.nbytes
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + short(b"b") + b"\x87R"
+        b"(K\x01" + b"J" + rows.to_bytes(4, "little") + b"J" + columns.to_bytes(4, "little") + b"\x86"
+        b"cnumpy\ndtype\n" + short(b"u1") + b"K\x00K\x01\x87R"
+        b"(K\x03" + short(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+        b"T" + size.to_bytes(4, "little") + array.tobytes() + b"tb"
+    )
+
+
+def test_an_array_of_python_2_comes_back():
+    array = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)
+    content = b"\x80\x02}U\x04data" + python2_array(array) + b"sU\x06labels]K\x05as."
+    found = load_plain(content, "batch")
+    assert np.array_equal(found[b"data"], array) and found[b"labels"] == [5]
+
+
+def test_what_numpy_pickles_today_at_protocol_2_is_read_too():
+    values = {b"labels": [1, 2], b"name": "x", b"share": 0.5}
+    assert load_plain(pickle.dumps(values, 3), "batch") == values
+
+
+class Evil:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize("kind", ["system", "open", "getattr", "eval"])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_payloads_do_not_run(tmp_path, kind, protocol):
+    ran = tmp_path / "ran"
+    payload = {
+        "system": Evil(subprocess.call, ["touch", str(ran)]),
+        "open": Evil(open, str(ran), "w"),
+        "getattr": Evil(getattr, np.ndarray, "tofile"),
+        "eval": Evil(eval, f"open({str(ran)!r}, 'w')"),
+    }[kind]
+    with pytest.raises(DataError, match=r"batch: not a pickle of plain data \(it asks for"):
+        load_plain(pickle.dumps({"data": payload}, protocol), "batch")
+    assert not ran.exists()
+
+
+def test_a_reconstruction_can_not_ask_for_memory_or_another_class():
+    huge = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85U\x01b\x87R."
+    with pytest.raises(DataError, match="holds a ndarray; expected a dict"):
+        load_plain(huge, "batch")
+    other = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R."
+    with pytest.raises(DataError, match="asks for an array of type"):
+        load_plain(other, "batch")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02", b"not a pickle", pickle.dumps([1, 2])])
+def test_torn_and_foreign_pickles_are_refused(content):
+    with pytest.raises(DataError, match="batch"):
+        load_plain(content, "batch")
