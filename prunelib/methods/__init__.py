@@ -1,0 +1,1 @@
+"""Pruning methods: registered functions that find a mask, a smaller network, or a callback that prunes in training."""
