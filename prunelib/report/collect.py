@@ -16,7 +16,7 @@ from prunelib.runs import Budget, Run
 from prunelib.storage.files import read_json
 
 ALL_RUNS = "all_runs"
-TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb")
+TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb", "peak_gpu_mb")
 
 
 def collect(metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path | None = None) -> None:

@@ -9,9 +9,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from prunelib.report.claims import EQUAL_WITHIN
 from prunelib.report.histories import History, frame_of
 from prunelib.report.plots import FAINT, Drawing, dumbbells, legend_below, looks, panels, with_series
 from prunelib.report.words import SOURCE, budget_name
+from prunelib.runs import Budget
 
 LONG = 10_000  # training steps from which the step axis is logarithmic
 KEYS = ("dense", "gumbel", "imp")  # methods drawn in colour; the others are the field behind them
@@ -56,14 +58,23 @@ def oes_final(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | Non
 
 
 def _panels(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield one panel per task and OES density; what keeps everything belongs to each, IMP's looser rounds to none."""
+    """Yield one panel per task and OES density, with dense runs and every mask of about that density in it.
+
+    IMP's looser rounds belong to no panel.
+    """
     for task, frame in data.groupby("task", sort=True):
         budgets = sorted(set(frame.budget[frame.method == "gumbel"]))
         if not budgets:
             yield str(task), frame
         for budget in budgets:
-            mine = frame[(frame.method == "dense") | (frame.budget == budget)]
+            near = pd.Series([_is_near(label, budget) for label in frame.budget], frame.index)
+            mine = frame[(frame.method == "dense") | (frame.budget == budget) | (near & (frame.method != "gumbel"))]
             yield f"{task}, {budget_name(budget)}", with_series(mine)
+
+
+def _is_near(label: str, budget: str) -> bool:
+    values = [Budget.parse(text).value for text in (label, budget)]
+    return None not in values and abs(values[0] - values[1]) <= EQUAL_WITHIN * values[1]
 
 
 def _curves(axes: Axes, frame: pd.DataFrame) -> None:

@@ -45,7 +45,7 @@ def oes_pictures(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | 
         corner, side = detailed_crop(pictures[0].pixels)
         for column, picture in enumerate(pictures):
             _draw(grid[2 * index][column], grid[2 * index + 1][column], picture, corner, side)
-            row = {"picture": picture.title, "seed": picture.seed, "psnr": picture.psnr}
+            row = {"picture": picture.title.replace("\n", " "), "seed": picture.seed, "psnr": picture.psnr}
             numbers.append(row | {"crop_row": corner[0], "crop_column": corner[1], "crop_side": side})
     return Drawing(figure, pd.DataFrame(numbers))
 

@@ -14,6 +14,7 @@ from prunelib.report.claims import CLAIMS, EQUAL_WITHIN, MIN_PAIRS, Check, Outco
 from prunelib.runs import Budget
 
 Verdict = Literal["holds", "partly", "does not hold here", "not enough data"]
+ROUNDING = 1e-9  # a difference of exactly the margin must not be decided by the last bit
 OUTCOME_COLUMNS = (
     "paper", "verdict", "check", "text", "metric", "outcome", "pairs", "seeds", "left", "right", "mean", "sd", "note"
 )  # fmt: skip
@@ -84,11 +85,11 @@ def answer(check: Check, mean: float, sd: float | None, pairs: int) -> Outcome:
     """Compare a mean difference with its margin and standard error by the rules of prunelib.report.claims."""
     if sd is None or pairs < MIN_PAIRS:
         return "no data"
-    bar = max(check.margin, sd / math.sqrt(pairs))
+    bar = max(check.margin, sd / math.sqrt(pairs)) + ROUNDING
     if mean < -bar:
         return "no"
-    floor = bar if check.needs == "above" else -check.margin
-    return "yes" if mean > floor or (check.needs == "not below" and mean == floor) else "unclear"
+    floor = bar if check.needs == "above" else -check.margin - ROUNDING
+    return "yes" if mean > floor else "unclear"
 
 
 def smallest_budget(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -123,7 +124,9 @@ def outcome_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
 
 
 def _side(runs: pd.DataFrame, side: str | float) -> pd.DataFrame | float:
-    return runs[[fnmatchcase(label, side) for label in runs.method]] if isinstance(side, str) else side
+    if isinstance(side, float):
+        return side
+    return runs[pd.Series([fnmatchcase(label, side) for label in runs.method], runs.index, dtype=bool)]
 
 
 def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tuple[pd.DataFrame, int]:

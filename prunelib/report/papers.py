@@ -27,6 +27,7 @@ COST = (
     "parameters_kept",
     "parameters_compact",
     "macs",
+    "macs_kept",
     "macs_compact",
 )
 

@@ -59,12 +59,14 @@ METRICS: dict[str, Metric] = {
         _percent("density", "Density", "kept share of the prunable weights"),
         _percent("density_all", "Density, all", "kept share of all parameters, biases and norms included"),
         _percent("density_compact", "After compaction", "parameters after dead channels are cut out, against dense"),
+        _percent("density_nonzero", "Non-zero", "share of convolution and linear weights that are not zero"),
         _count("kept", "Kept weights", "kept prunable weights"),
         _count("prunable", "Prunable weights", "weights that the method may remove"),
         _count("parameters", "Parameters", "parameters of the dense network"),
         _count("parameters_kept", "Parameters kept", "parameters outside the mask"),
         _count("parameters_compact", "Parameters, compact", "parameters of the physically smaller network"),
         Metric("macs", "MMACs", "million multiply-accumulates for one input, dense (1 MAC = 2 FLOPs)", "", 2, 1e-6),
+        Metric("macs_kept", "MMACs, kept", "million multiply-accumulates if pruned weights cost nothing", "", 2, 1e-6),
         Metric("macs_compact", "MMACs, compact", "million multiply-accumulates of the smaller network", "", 2, 1e-6),
     )
 }
@@ -74,6 +76,7 @@ METHODS: dict[str, str] = {
     "gumbel": "OES",
     "imp": "IMP",
     "magnitude": "Magnitude",
+    "trained-magnitude": "Magnitude (trained)",
     "random": "Random",
     "snip": "SNIP",
     "grasp": "GraSP",
@@ -106,6 +109,7 @@ COLOURS: dict[str, str] = {
     "ising": "#0173b2",
     "margin": "#de8f05",
     "magnitude": "#029e73",
+    "trained-magnitude": "#029e73",
     "random": "#029e73",
     "random-graph": "#029e73",
 }
@@ -130,8 +134,12 @@ def method_order(label: str) -> tuple[int, str]:
 
 
 def stem_of(label: str) -> str:
-    """Return the method a label is a variant of: the longest known name that it starts with, or the label itself."""
-    known = [name for name in METHODS if label == name or label.startswith((f"{name}-", f"{name}_", f"{name}."))]
+    """Return the method a label is a variant of: the longest known name that it starts with, or the label itself.
+
+    Registered names have underscores, labels may have hyphens; both are read alike.
+    """
+    label = label.replace("_", "-")
+    known = [name for name in METHODS if label == name or label.startswith((f"{name}-", f"{name}."))]
     return max(known, key=len, default=label)
 
 
@@ -139,9 +147,9 @@ def method_name(label: str, model: str = "") -> str:
     """Return a method's name for a reader; a dense deep decoder is known by its model."""
     if "decoder" in model and label == "dense":
         return "Deep decoder"
-    stem = stem_of(label)
+    stem, label = stem_of(label), label.replace("_", "-")
     if label == stem:
-        return METHODS.get(label, label.replace("_", " "))
+        return METHODS.get(label, label.replace("-", " "))
     variant = label[len(stem) + 1 :]
     return f"{METHODS[stem]}, mask {variant.replace('-', ' ')}" if SOURCE in label else f"{METHODS[stem]}, {variant}"
 
@@ -152,9 +160,9 @@ def colour(label: str, model: str = "", others: tuple[str, ...] = ()) -> str:
         return COLOURS["decoder"]
     if SOURCE in label:
         return COLOURS[SOURCE]
-    if label in COLOURS:
-        return COLOURS[label]
-    unknown = [other for other in others if other not in COLOURS]
+    if label.replace("_", "-") in COLOURS:
+        return COLOURS[label.replace("_", "-")]
+    unknown = [other for other in others if other.replace("_", "-") not in COLOURS]
     return SPARE_COLOURS[unknown.index(label) % len(SPARE_COLOURS)] if label in unknown else SPARE_COLOURS[0]
 
 

@@ -1,0 +1,128 @@
+import json
+import random
+
+import pytest
+
+from prunelib.errors import ArtefactError, PrunelibError
+from prunelib.report.collect import collect
+from prunelib.report.tables import read_table
+from prunelib.runs import Run
+from tests.report.trees import TABLES, collected, write_run, write_tree
+
+RUN = Run("oes", "denoise-coffee", "hourglass", "gumbel", "density0.1", 0)
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_equal_results_give_equal_bytes_whatever_the_order_and_the_times(tmp_path, tree):
+    root, _ = tree
+    paths = write_tree(tmp_path, range(3))
+    for path in paths[:20]:
+        record = json.loads(path.read_text())
+        record["timing"]["wall_s"] = random.random()
+        record["provenance"]["machine"]["cpu"] = "another"
+        path.write_text(json.dumps(record))
+    random.shuffle(paths)
+    assert bytes_of(collected(tmp_path, paths)) == bytes_of(root / "tables")
+
+
+def test_tables_hold_no_time_and_no_machine(tree):
+    root, _ = tree
+    for name in TABLES:
+        columns = list(read_table(root / "tables" / f"{name}.csv"))
+        assert not {column for column in columns if "wall" in column or "provenance" in column or "rss" in column}
+
+
+def test_rows_are_sorted_as_a_reader_expects(tree):
+    root, _ = tree
+    runs = read_table(root / "tables" / "oes.csv")
+    mine = runs[(runs.task == "denoise-coffee") & (runs.model == "hourglass")]
+    assert list(dict.fromkeys(mine.method)) == [
+        "dense",
+        "gumbel",
+        "imp",
+        "magnitude",
+        "random",
+        "snip",
+        "grasp",
+        "synflow",
+    ]
+    assert list(dict.fromkeys(mine.budget[mine.method == "imp"])) == ["full", "density0.4642", "density0.1"]
+    assert list(mine.seed[mine.method == "dense"]) == [0, 1, 2]
+
+
+def test_columns_are_the_union_of_metrics_without_empty_ones(tree):
+    root, _ = tree
+    assert "psnr_final" in read_table(root / "tables" / "oes.csv")
+    assert "psnr_final" not in read_table(root / "tables" / "ising.csv")
+    everything = read_table(root / "tables" / "all_runs.csv")
+    assert {"psnr_final", "top1", "density"} <= set(everything)
+
+
+def test_dead_and_missing_runs_are_rows_too(tree):
+    root, _ = tree
+    runs = read_table(root / "tables" / "all_runs.csv")
+    dead, missing = runs[runs.status == "dead"], runs[runs.status == "missing"]
+    assert len(dead) == 6 and set(dead.why) == {"the output does not depend on the input"}
+    assert list(missing.budget) == ["degree16", "degree16"] and missing.top1.isna().all()
+    times = read_table(root / "provenance" / "runtimes.csv")
+    assert list(times.status[times.path == missing_path()]) == ["missing"]
+
+
+def missing_path():
+    return Run("expanders", "classify-digits", "vgg-tiny", "rreg", "degree16", 0).path
+
+
+def test_times_and_machines_go_to_their_own_file(tree):
+    root, _ = tree
+    times = read_table(root / "provenance" / "runtimes.csv").set_index("path")
+    row = times.loc["ising/classify-digits/resnet-tiny/margin/density0.5/seed1"]
+    assert row.wall_s == 13.5 and row.peak_rss_mb == 512
+    assert row["provenance.machine.cpu"] == "Test CPU" and row["provenance.packages.torch"] == "2.13.0"
+
+
+def test_a_metric_of_null_is_an_empty_cell(tmp_path):
+    path = write_run(tmp_path, RUN, {"psnr_final": None, "psnr_peak": 20.5})
+    collect([path], {"oes": tmp_path / "oes.csv"})
+    assert (tmp_path / "oes.csv").read_text().splitlines()[1].endswith(",0,ok,quick,,20.500000")
+
+
+def test_no_run_at_all_gives_headings_only(tmp_path):
+    tables = collected(tmp_path, [])
+    assert read_table(tables / "all_runs.csv").empty and read_table(tables / "summary.csv").empty
+    assert set(read_table(tables / "claims.csv").outcome) == {"no data"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "not valid JSON"),
+        ("{}", "not a run's metrics"),
+        ('{"run": {"paper": "oes"}, "status": "ok", "metrics": {}}', "not a run's metrics"),
+        ('{"status": "ok", "metrics": []}', "not a run's metrics"),
+    ],
+)
+def test_a_torn_or_foreign_file_is_named(tmp_path, content, said):
+    path = write_run(tmp_path, RUN, {})
+    path.write_text(content)
+    with pytest.raises(ArtefactError, match=said) as caught:
+        collect([path], {}, tmp_path / "runtimes.csv")
+    assert str(path) in str(caught.value)
+
+
+def test_an_unknown_status_is_refused(tmp_path):
+    path = write_run(tmp_path, RUN, {}, status="fine")
+    with pytest.raises(ArtefactError, match="status one of ok, dead, missing"):
+        collect([path], {})
+
+
+def test_a_missing_run_needs_a_path_that_a_run_can_have(tmp_path):
+    with pytest.raises(PrunelibError, match="is no run"):
+        collect([tmp_path / "a" / "metrics.json"], {})
+
+
+def test_an_unknown_table_is_refused(tmp_path):
+    with pytest.raises(ArtefactError, match=r"no table is called 'oess'.*Allowed: all_runs"):
+        collect([], {"oess": tmp_path / "oess.csv"})

@@ -1,0 +1,149 @@
+import itertools
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from prunelib.report.tables import read_table
+from prunelib.report.words import METRICS, shown
+from tests.report.trees import collected, drawn, write_expanders
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests look at and checks that every tag is closed where it should be."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.stack, self.tags, self.text, self.cells = [], [], [], []
+        self.feed(text)
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.stack.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag, f"</{tag}> closes {self.stack[-3:]}"
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.stack):
+            self.text.append(data)
+        if {"td", "th"} & set(self.stack):
+            self.cells[-1] += data
+
+    @property
+    def prose(self):
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+    def all(self, *names):
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+def read(root):
+    return Page((root / "report" / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def html(page):
+    return read(page)
+
+
+def test_it_needs_nothing_from_outside(page, html):
+    for tag, attributes in html.tags:
+        for name in ("src", "href", "srcset", "action"):
+            address = attributes.get(name, "#")
+            assert address.startswith(("#", "data:")), (tag, address[:80])
+    text = (page / "report" / "index.html").read_text()
+    assert "@import" not in text and "url(" not in text
+    assert len(text) < 5_000_000
+
+
+def test_links_inside_the_page_lead_somewhere(html):
+    ids = [attributes["id"] for _, attributes in html.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = {attributes["href"][1:] for attributes in html.all("a") if attributes["href"].startswith("#")}
+    assert wanted <= set(ids) and {"overview", "oes", "expanders", "isomorphic", "ising"} <= wanted
+
+
+def test_it_can_be_read_without_eyes(html):
+    assert all(len(attributes["alt"]) > 30 for attributes in html.all("img"))
+    levels = [int(tag[1]) for tag, _ in html.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert len(html.all("caption")) == len(html.all("table"))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in html.all("th"))
+    assert html.all("html")[0]["lang"] == "en"
+
+
+def test_each_paper_has_its_verdict_and_figures(html):
+    for words in ("holds", "partly", "OES ends above dense", "RReg beats XNet", "Read this first"):
+        assert words in html.prose
+    assert len(html.all("img")) == 7  # the crossover has no runs, so no section
+
+
+def test_numbers_are_those_of_the_summary(page, html):
+    summary = read_table(page / "tables" / "summary.csv")
+    cells = set(html.cells)
+    shown_metrics = {"psnr_final", "psnr_peak", "psnr_gap", "top1", "top1_start", "loss", "density", "macs_compact"}
+    for row in summary[summary.metric.isin(shown_metrics)].itertuples():
+        assert shown(row.metric, row.mean, row.sd) in cells, row
+
+
+def test_every_number_in_a_table_of_results_comes_from_a_csv(page, html):
+    summary = read_table(page / "tables" / "summary.csv")
+    known = {shown(row.metric, row.mean, row.sd) for row in summary.itertuples()}
+    spread = {cell for cell in html.cells if re.fullmatch(r"[\d.\u202f]+ ± [\d.]+", cell)}
+    assert len(spread) > 50 and spread <= known
+    assert set(summary.metric) <= set(METRICS)
+
+
+def test_effects_are_those_of_the_claims(page, html):
+    claims = read_table(page / "tables" / "claims.csv").set_index("check")
+    effect = claims.loc["above-dense"]
+    assert f"+{effect['mean']:.2f} ± {effect.sd:.2f} dB" in html.prose
+    assert f"{effect.left:.2f} against {effect.right:.2f} dB" in html.prose
+
+
+def test_dead_and_missing_runs_are_shown_with_their_cause(html):
+    assert "0 (3 dead)" in html.cells and "0 (2 missing)" in html.cells
+    assert "the output does not depend on the input" in html.prose
+    assert "120 of 128 runs finished , 6 dead , 2 missing" in html.prose.replace("finished,", "finished ,").replace(
+        "dead,", "dead ,"
+    )
+
+
+def test_every_run_can_be_found_and_run_again(page, html):
+    paths = read_table(page / "provenance" / "runtimes.csv").path
+    assert set(paths) <= set(html.cells)
+    assert f".venv/bin/snakemake --force results/runs/{paths[0]}/metrics.json" in html.prose
+    assert "machine.cpu" in html.cells and "Test CPU" in html.cells
+
+
+def test_without_any_run_the_page_says_so(tmp_path):
+    collected(tmp_path, [])
+    html = read(drawn(tmp_path, []))
+    assert "0 of 0 runs finished" in html.prose
+    assert html.prose.count("not enough data") >= 4 and html.prose.count("Not run.") == 4
+    assert html.all("img") == []
+
+
+def test_one_seed_of_one_paper_is_no_proof(tmp_path):
+    paths = write_expanders(tmp_path, range(1))
+    collected(tmp_path, paths)
+    html = read(drawn(tmp_path, paths))
+    assert "not enough data" in html.prose and "holds </span>" not in html.prose
+    assert len(html.all("img")) == 1
+
+
+def test_names_are_escaped(tmp_path, page):
+    paths = write_expanders(tmp_path, range(1))
+    record = paths[0].read_text().replace('"why": ""', '"why": "<script>alert(1)</script>"').replace('"ok"', '"dead"')
+    paths[0].write_text(record)
+    collected(tmp_path, paths)
+    drawn(tmp_path, paths)
+    assert "<script>alert" not in (tmp_path / "report" / "index.html").read_text()

@@ -1,0 +1,179 @@
+"""Synthetic run trees: metrics.json and history.h5 as real runs write them, with phenomena that a test can look for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from prunelib.report.collect import collect
+from prunelib.report.figures import draw_figures
+from prunelib.report.page import build_page
+from prunelib.report.tables import IDENTITY, as_table
+from prunelib.runs import Run
+from prunelib.seeds import numpy_generator
+
+TABLES = ("all_runs", "summary", "claims", "oes", "expanders", "isomorphic", "ising", "crossover")
+PROVENANCE = {
+    "prunelib": "0.1.0",
+    "python": "3.11.7",
+    "packages": {"torch": "2.13.0", "numpy": "2.4.0"},
+    "machine": {"cpu": "Test CPU", "cores": 2, "gpu": None},
+    "inputs": {"data": "0" * 64},
+}
+SIDE = 32
+BASELINES = {"random": 21.0, "magnitude": 22.5, "snip": 23.0, "grasp": 22.0, "synflow": 23.5, "imp": 23.9}
+
+
+def write_run(
+    root: Path, run: Run, metrics: dict, *, status: str = "ok", why: str = "", history: dict | None = None
+) -> Path:
+    """Write one run's metrics.json (and history.h5) below ``root``; return the path of metrics.json."""
+    folder = root / "runs" / run.path
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = {name: getattr(run, name) for name in ("paper", "task", "model", "method", "budget", "seed")}
+    timing = {"wall_s": 12.5 + run.seed, "cpu_s": 11.0, "steps": 100, "step_ms": 3.25, "peak_rss_mb": 512.0}
+    record = {"run": {**labels, "path": run.path}, "status": status, "why": why, "scale": "quick"}
+    record |= {"metrics": metrics, "timing": timing, "provenance": PROVENANCE}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    if history is not None:
+        with h5py.File(folder / "history.h5", "w") as file:
+            for name, values in history.items():
+                file.create_dataset(name, data=values)
+    return folder / "metrics.json"
+
+
+def write_oes(root: Path, seeds: range) -> list[Path]:
+    """Two photographs: dense overfits, the decoder and OES stay, baselines end lower, random masks are dead."""
+    paths = []
+    for task in ("denoise-astronaut", "denoise-coffee"):
+        for seed in seeds:
+            for model, method, budget, peak, final in [
+                ("hourglass", "dense", "full", 26.6, 22.9),
+                ("decoder", "dense", "full", 24.9, 24.6),
+                ("hourglass", "gumbel", "density0.1", 25.9, 25.3),
+                ("hourglass", "gumbel-from-coffee", "density0.1", 25.5, 24.8),
+                ("hourglass", "imp", "full", 26.5, 22.7),
+                ("hourglass", "imp", "density0.4642", 26.4, 23.0),
+                *(("hourglass", name, "density0.1", 24.5, final) for name, final in BASELINES.items()),
+            ]:
+                if task.endswith("coffee") and "from" in method:
+                    continue
+                run = Run("oes", task, model, method, budget, seed)
+                paths.append(_oes_run(root, run, peak, final))
+    return paths
+
+
+def _oes_run(root: Path, run: Run, peak: float, final: float) -> Path:
+    random = numpy_generator(run.seed, "test", run.path)
+    density = float(run.budget.removeprefix("density")) if run.budget != "full" else 1.0
+    sizes = {"density": density, "density_all": density, "parameters": 1_072_000, "macs": 61_440_000}
+    if run.method == "random":
+        return write_run(
+            root, run, {"psnr_final": None, **sizes}, status="dead", why="the output does not depend on the input"
+        )
+    shift = 0.15 * random.standard_normal() + (0.5 if "coffee" in run.task else 0)
+    peak, final, steps = peak + shift, final + shift, np.arange(0, 1025, 25.0)
+    rise = peak - 14 * np.exp(-steps / 60)
+    psnr = rise - (peak - final) * np.clip((steps - 200) / 824, 0, 1) ** 0.7 + 0.08 * random.standard_normal(len(steps))
+    clean = np.indices((SIDE, SIDE)).sum(0)[..., None] * np.array([3, 2, 4]) % 256
+    clean[8:18, 8:18] = random.integers(0, 255, (10, 10, 1))
+    noisy = np.clip(clean + 25 * random.standard_normal(clean.shape), 0, 255)
+    history = {"step": steps, "loss": 0.1 / (steps + 1), "psnr": psnr, "psnr_noisy": psnr - 5}
+    names = {"clean": clean, "noisy": noisy, "final": (clean + noisy) / 2, "best": clean}
+    history |= {f"images/{name}": image.astype(np.uint8) for name, image in names.items()}
+    quality = {"psnr_peak": float(psnr.max()), "psnr_final": float(psnr[-1]), "psnr_gap": float(psnr.max() - psnr[-1])}
+    quality |= {"psnr_noisy": 20.3, "step_peak": float(steps[psnr.argmax()]), "ssim_final": 0.8123456789}
+    return write_run(root, run, quality | sizes, history=history)
+
+
+def write_expanders(root: Path, seeds: range) -> list[Path]:
+    """RReg above XNet and random graphs at degree 3, all alike at degree 8."""
+    level = {"rreg": (0.92, 0.96), "xnet": (0.86, 0.96), "random-graph": (0.85, 0.955)}
+    paths = []
+    for seed in seeds:
+        runs = [("dense", "full", 0.975, 1.0)]
+        runs += [(name, f"degree{d}", level[name][i], (0.05, 0.13)[i]) for name in level for i, d in enumerate((3, 8))]
+        for method, budget, top1, density in runs:
+            run = Run("expanders", "classify-digits", "vgg-tiny", method, budget, seed)
+            paths.append(_classifier(root, run, top1, {"density": density, "density_all": min(1.0, density + 0.01)}))
+    return paths
+
+
+def write_isomorphic(root: Path, seeds: range) -> list[Path]:
+    """Two models: isomorphic ranking best before and after fine-tuning."""
+    paths = []
+    for model in ("vit-tiny", "resnet-tiny"):
+        for seed in seeds:
+            cost = {"macs": 4_000_000, "macs_compact": 4_000_000, "parameters_compact": 80_000}
+            paths.append(
+                _classifier(root, Run("isomorphic", "classify-digits", model, "dense", "full", seed), 0.97, cost)
+            )
+            for method, before, after in (("isomorphic", 0.7, 0.96), ("global", 0.45, 0.94), ("local", 0.6, 0.95)):
+                run = Run("isomorphic", "classify-digits", model, method, "macs0.5", seed)
+                cut = cost | {"macs_compact": 2_000_000 + seed, "parameters_compact": 40_000, "top1_start": before}
+                paths.append(_classifier(root, run, after, cut))
+    return paths
+
+
+def write_ising(root: Path, seeds: range) -> list[Path]:
+    """Energies lose a little, keep half; magnitude at the same share keeps more accuracy: the claim holds partly."""
+    paths = []
+    for seed in seeds:
+        for method, budget, top1, kept, compact in [
+            ("dense", "full", 0.97, 1.0, 1.0),
+            ("ising", "density0.5", 0.95, 0.5, 0.27),
+            ("margin", "density0.5", 0.96, 0.48, 0.25),
+            ("magnitude", "density0.5", 0.968, 0.5, 1.0),
+        ]:
+            run = Run("ising", "classify-digits", "resnet-tiny", method, budget, seed)
+            sizes = {"density": kept, "density_all": kept, "density_compact": compact, "parameters": 77_000}
+            extra = {
+                "energy_best": np.linspace(0, -9, 8),
+                "energy_mean": np.linspace(0, -7, 8),
+                "kept": np.full(8, kept),
+            }
+            paths.append(_classifier(root, run, top1, sizes, extra if method in ("ising", "margin") else {}))
+    return paths
+
+
+def _classifier(root: Path, run: Run, top1: float, sizes: dict, columns: dict | None = None) -> Path:
+    noise = 0.004 * numpy_generator(run.seed, "test", run.path).standard_normal()
+    epochs = np.arange(1.0, 9.0)
+    history = {"epoch": epochs, "loss": 1 / epochs, "top1_val": top1 - 0.3 / epochs} | (columns or {})
+    metrics = {"top1": top1 + noise, "top3": 0.99, "loss": 0.1234, "val_top1": top1, "val_loss": 0.2} | sizes
+    return write_run(root, run, metrics, history=history)
+
+
+def write_tree(root: Path, seeds: range) -> list[Path]:
+    """All four papers and two runs that never ran; return the metrics.json paths, existing or not."""
+    parts = (write_oes, write_expanders, write_isomorphic, write_ising)
+    missing = [Run("expanders", "classify-digits", "vgg-tiny", "rreg", "degree16", seed) for seed in (0, 1)]
+    return [path for part in parts for path in part(root, seeds)] + [
+        root / "runs" / run.path / "metrics.json" for run in missing
+    ]
+
+
+def collected(root: Path, paths: list[Path]) -> Path:
+    """Collect into root/tables and root/provenance/runtimes.csv; return root/tables."""
+    collect(paths, {name: root / "tables" / f"{name}.csv" for name in TABLES}, root / "provenance" / "runtimes.csv")
+    return root / "tables"
+
+
+def drawn(root: Path, paths: list[Path]) -> Path:
+    """Draw the figures and build the page of a collected tree; return its root."""
+    draw_figures(root / "tables", [path.with_name("history.h5") for path in paths], root / "figures")
+    build_page(
+        root / "tables", root / "figures", root / "provenance" / "runtimes.csv", root / "report" / "index.html", "quick"
+    )
+    return root
+
+
+def table_of(*rows: dict) -> pd.DataFrame:
+    """Return a table of runs as read from disk; a row gives paper, method, seed and metrics, the rest has defaults."""
+    defaults = {"task": "task", "model": "model", "budget": "full", "status": "ok", "scale": "quick", "why": ""}
+    metrics = sorted({name for row in rows for name in row} - set(IDENTITY))
+    return as_table((*IDENTITY, *metrics), [defaults | row for row in rows])
