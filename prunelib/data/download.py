@@ -149,7 +149,7 @@ def _attempt(remote: Remote, part: Path) -> None:
         elif error.code < 500 and error.code != 429:
             raise DataError(f"{remote}: the server answers {error.code} {error.reason}.") from None
         raise _Interrupted(f"the server answers {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a length that is no number
         if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
             raise DataError(f"{remote}: its certificate can't be verified ({error}).") from None
         raise _Interrupted(f"failed ({str(error) or type(error).__name__})") from None
@@ -191,7 +191,10 @@ def _loopback(host: str | None) -> bool:
 
 
 def _check_address(url: str) -> None:
-    address = urllib.parse.urlsplit(url)
+    try:
+        address = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise DataError(f"{shown(url)}: no valid address ({error}).") from None
     if address.username or address.password:
         raise DataError(f"{address.hostname}: an address with a user name or password is refused.")
     if address.scheme != "https" and not (address.scheme == "http" and _loopback(address.hostname)):

@@ -50,6 +50,16 @@ def zip_bytes(files):
     return buffer.getvalue()
 
 
+def python2_array(array):
+    """Return the opcodes with which Python 2 pickled a two-dimensional array of bytes (protocol 2)."""
+    rows, columns, size = (number.to_bytes(4, "little") for number in (*array.shape, array.nbytes))
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01J" + rows + b"J" + columns + b"\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T" + size + array.tobytes() + b"tb"
+    )
+
+
 PACKERS = {
     "tar": tar_bytes,
     "tar.gz": lambda files: gzip.compress(tar_bytes(files), mtime=0),
@@ -60,7 +70,14 @@ PACKERS = {
 @pytest.fixture
 def make():
     """The makers of pictures and archives above, by name (test modules can't import each other)."""
-    return {"png": png, "noise": noise, "tar": tar_bytes, "zip": zip_bytes, "packers": PACKERS}
+    return {
+        "png": png,
+        "noise": noise,
+        "tar": tar_bytes,
+        "zip": zip_bytes,
+        "packers": PACKERS,
+        "python2_array": python2_array,
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +100,7 @@ class Server:
     ranges: bool = True
     lengths: bool = True
     seen: list[tuple[str, str | None]] = field(default_factory=list)
+    handler: type | None = None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -122,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     """A running server on loopback; its ``files``, ``cuts``, ``statuses`` ... are set by the test."""
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.state = Server(f"http://127.0.0.1:{running.server_port}")
+    running.state = Server(f"http://127.0.0.1:{running.server_port}", handler=Handler)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield running.state

@@ -10,26 +10,9 @@ from prunelib.data.pickles import load_plain
 from prunelib.errors import DataError
 
 
-def python2_array(array):
-    """Return the opcodes with which Python 2 pickled an array of bytes (protocol 2)."""
-
-    def short(text):
-        return b"U" + bytes([len(text)]) + text
-
-    rows, columns = array.shape
-    size = array.nbytes
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + short(b"b") + b"\x87R"
-        b"(K\x01" + b"J" + rows.to_bytes(4, "little") + b"J" + columns.to_bytes(4, "little") + b"\x86"
-        b"cnumpy\ndtype\n" + short(b"u1") + b"K\x00K\x01\x87R"
-        b"(K\x03" + short(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
-        b"T" + size.to_bytes(4, "little") + array.tobytes() + b"tb"
-    )
-
-
-def test_an_array_of_python_2_comes_back():
+def test_an_array_of_python_2_comes_back(make):
     array = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)
-    content = b"\x80\x02}U\x04data" + python2_array(array) + b"sU\x06labels]K\x05as."
+    content = b"\x80\x02}U\x04data" + make["python2_array"](array) + b"sU\x06labels]K\x05as."
     found = load_plain(content, "batch")
     assert np.array_equal(found[b"data"], array) and found[b"labels"] == [5]
 
