@@ -1,6 +1,8 @@
 """The sets of packages agree: pyproject.toml, the pinned and hashed requirements.txt, the conda files, the rules."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -18,6 +20,8 @@ PINS = {name: version for name, version, _ in ENTRIES}
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 DECLARED = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
 STEP_FILES = ["data.yaml", "report.yaml", "torch.yaml"]
+PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "torch_pruning": "torch-pruning"}
+PACKAGE_OF |= {"yaml": "pyyaml"}
 
 
 def conda_packages(name):
@@ -69,6 +73,32 @@ def test_step_environment_names_the_pinned_versions(name):
 def test_step_environment_holds_declared_dependencies_only(name):
     declared = {canonicalize_name(requirement.name) for requirement in DECLARED}
     assert {line.split("==")[0] for line in conda_packages(name)[1]} <= declared
+
+
+def packages_imported(folder):
+    """Return the packages that the Python files of a room of prunelib import, at the top or inside a function."""
+    found = set()
+    for path in (TOP / "prunelib").glob(folder):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return {PACKAGE_OF.get(name, name) for name in found - sys.stdlib_module_names - {"prunelib"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "rooms"),
+    [
+        ("data.yaml", ["data/**/*.py", "workflow/*.py"]),
+        ("report.yaml", ["report/**/*.py", "workflow/*.py"]),
+        ("torch.yaml", ["*.py", "[!r]*/**/*.py"]),
+    ],
+)
+def test_step_environment_holds_what_its_steps_import(name, rooms):
+    imported = set().union(*(packages_imported(room) for room in rooms))
+    assert {"h5py", "numpy"} <= imported
+    assert imported <= {line.split("==")[0] for line in conda_packages(name)[1]}
 
 
 def test_the_whole_conda_environment_is_the_pinned_set():
