@@ -1,0 +1,100 @@
+"""Time the expander graph generator and its expansion score against networkx and plain Python.
+
+Example: python benchmarks/expander_graphs.py --shapes 512x512x3 512x2048x60 --repeats 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from sys import path
+
+import networkx as nx
+import numpy as np
+
+path.insert(0, str(Path(__file__).parent.parent))
+
+from prunelib.methods.expander.graphs import sample
+from prunelib.methods.expander.spectra import SUBSETS, expansion
+
+Reference = Callable[[int, int, int], nx.Graph]
+
+
+def merged_configuration_model(n_in: int, n_out: int, degree: int) -> nx.Graph:
+    """Stubs matched by networkx, parallel edges merged; both sides are regular when one divides the other."""
+    stubs = max(n_in, n_out) * degree
+    shares = [[stubs // side + (index < stubs % side) for index in range(side)] for side in (n_in, n_out)]
+    return nx.Graph(nx.bipartite.configuration_model(*shares, seed=0))
+
+
+def left_regular(n_in: int, n_out: int, degree: int) -> nx.Graph:
+    """Every input draws its outputs with random.sample."""
+    draw = random.Random(0)
+    graph = nx.Graph()
+    for left in range(n_in):
+        graph.add_edges_from((left, n_in + right) for right in draw.sample(range(n_out), min(degree, n_out)))
+    return graph
+
+
+def independent_pairs(n_in: int, n_out: int, degree: int) -> nx.Graph:
+    """Every pair with probability degree / n_out, by networkx."""
+    return nx.bipartite.random_graph(n_in, n_out, degree / n_out, seed=0)
+
+
+REFERENCES: dict[str, Reference] = {
+    "rreg": merged_configuration_model,
+    "rreg_merge": merged_configuration_model,
+    "xnet": left_regular,
+    "random": independent_pairs,
+}
+
+
+def python_expansion(graph: nx.Graph, n_in: int, n_out: int) -> float:
+    """The sampled expansion score with sets, one subset after the other."""
+    draw, ratios = random.Random(0), []
+    for start, side in ((0, n_in), (n_in, n_out)):
+        for _ in range(SUBSETS):
+            chosen = draw.sample(range(start, start + side), draw.randint(1, max((side + 1) // 2 - 1, 1)))
+            ratios.append(len(set().union(*(graph.adj[vertex] for vertex in chosen))) / len(chosen))
+    return sum(ratios) / len(ratios)
+
+
+def seconds(repeats: int, work: Callable[..., object], *arguments: object) -> float:
+    """Return the least CPU time of several repetitions."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work(*arguments)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def row(label: str, ours: float, reference: float) -> str:
+    """Format one line of the table."""
+    return f"{label:34s} {1e3 * ours:10.2f} ms {1e3 * reference:12.2f} ms {reference / ours:8.0f}x"
+
+
+def main() -> None:
+    """Print one line per shape and family, and one per shape for the expansion score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=["64x64x3", "512x512x3", "512x512x60", "512x2048x60"])
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest of this many is shown (default 3)")
+    arguments = parser.parse_args()
+    print(f"{'inputs x outputs x degree':34s} {'prunelib':>13s} {'reference':>15s} {'ratio':>9s}")
+    for shape in arguments.shapes:
+        n_in, n_out, degree = (int(part) for part in shape.split("x"))
+        for family, reference in REFERENCES.items():
+            ours = seconds(arguments.repeats, sample, family, n_in, n_out, degree, 0)
+            theirs = seconds(arguments.repeats, reference, n_in, n_out, degree)
+            print(row(f"{shape} {family}", ours, theirs), flush=True)
+        graph, plain = sample("rreg", n_in, n_out, degree, 0), merged_configuration_model(n_in, n_out, degree)
+        ours = seconds(arguments.repeats, expansion, graph, np.random.default_rng(0))
+        theirs = seconds(1, python_expansion, plain, n_in, n_out)
+        print(row(f"{shape} expansion score", ours, theirs), flush=True)
+
+
+if __name__ == "__main__":
+    main()
