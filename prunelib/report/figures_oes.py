@@ -29,7 +29,8 @@ def oes_curves(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | No
     figure, axes = panels([title for title, _ in cells], 2, 3.3)
     for (title, frame), (place,) in zip(cells, axes, strict=False):
         _curves(place, frame)
-        place.plot([], [], color=FAINT, linewidth=1, label="other masks")
+        if not _is_key(frame.method).all():
+            place.plot([], [], color=FAINT, linewidth=1, label="other masks")
         _noisy_line(place.axhline, runs, frame)
         place.set(title=title, xlabel="training step", ylabel="PSNR to the clean image (dB)")
         if frame.step.max() >= LONG:

@@ -37,6 +37,7 @@ def build_page(tables: Path, figures: Path, runtimes: Path, output: Path, scale:
             runs=page_tables.runs_table(times),
             example=next(iter(times.path), ""),
             provenance=sections.provenance(times),
+            stub=sections.is_stub(times),
             rules=sections.rules(),
             runtimes=page_tables.data_uri(Path(runtimes), "text/csv"),
             all_runs=page_tables.data_uri(tables / "all_runs.csv", "text/csv"),

@@ -119,6 +119,11 @@ def provenance(runtimes: pd.DataFrame) -> list[tuple[str, str]]:
     return lines
 
 
+def is_stub(runtimes: pd.DataFrame) -> bool:
+    """Say whether any run is only a stand-in made by ``mode: stub``."""
+    return "provenance.stub" in runtimes and (runtimes["provenance.stub"] == "True").any()
+
+
 def rules() -> dict[str, str]:
     """Return the numbers of the verdict rules for the page's explanation."""
     return {"pairs": str(MIN_PAIRS), "equal": f"{100 * EQUAL_WITHIN:g} %"}
