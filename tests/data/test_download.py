@@ -218,7 +218,7 @@ def test_addresses_and_paths_are_told_apart():
 
 
 def test_four_processes_that_want_one_file_fetch_it_once(remote, server):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
         found = pool.map(fetch, [remote] * 4)
     assert len(set(found)) == 1 and found[0].read_bytes() == CONTENT
     assert len(server.seen) == 1
