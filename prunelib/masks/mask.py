@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunelib.errors import ArtefactError, MethodError
-from prunelib.storage.files import atomic_path
+from prunelib.errors import MethodError
+from prunelib.storage.hdf5 import creating, reading
 
 FORMAT = "prunelib-mask-1"
 
@@ -69,9 +69,8 @@ class Mask(Mapping[str, Tensor]):
         return Enforcer(model, self)
 
     def save(self, path: str | Path, history: Mapping[str, list[float]] | None = None, **attributes: object) -> None:
-        """Write packed bits, shapes, an optional search history and attributes to HDF5, atomically."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
-            file.attrs["format"] = FORMAT
+        """Write packed bits, shapes, an optional search history and attributes to sealed HDF5, atomically."""
+        with creating(path, FORMAT) as file:
             file.attrs.update({key: value for key, value in attributes.items() if value is not None})
             group = file.create_group("masks", track_order=True)
             for index, (name, mask) in enumerate(self._tensors.items()):
@@ -82,14 +81,9 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def load(cls, path: str | Path) -> Mask:
-        """Read a saved mask; a missing, torn or foreign file raises ArtefactError naming it."""
-        try:
-            with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise ArtefactError(f"{path}: not a mask of this version (expected format '{FORMAT}').")
-                return cls({stored.attrs["name"]: _unpack(stored) for stored in file["masks"].values()})
-        except (OSError, KeyError, ValueError) as error:
-            raise ArtefactError(f"{path}: can't be read as a mask ({error}); delete it and run again.") from None
+        """Read a saved mask; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
+        with reading(path, FORMAT) as file:
+            return cls({stored.attrs["name"]: _unpack(stored) for stored in file["masks"].values()})
 
 
 def _unpack(stored: h5py.Dataset) -> Tensor:

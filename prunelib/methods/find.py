@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from prunelib.tasks.base import Task, alive, open_task
 def find_mask(settings: Mapping[str, Any], data: Path, output: Path, parent: Path | None, device: str) -> None:
     """Find the mask of one run and write it to ``output`` with its search history and liveness report.
 
-    Attributes of the file: method, budget, seed, density, alive, why, dead_layers (comma-separated), seconds (of the
-    search). All of it except seconds depends on the inputs alone. ``parent``: an earlier run's file, for methods that
-    start from one. Raises what the method raises (MethodError).
+    Attributes of the file: method, budget, seed, density, alive, why, dead_layers (comma-separated). Its bytes depend
+    on the inputs alone. ``parent``: an earlier run's file, for methods that start from one. Raises MethodError as the
+    method does.
     """
     task = open_task(settings, data, device)
-    start = time.perf_counter()
     mask, history = search(task, settings, parent)
-    seconds = time.perf_counter() - start
     report = alive(task, task.build(), mask)
     budget = settings["budget"]
     mask.save(
@@ -37,7 +34,6 @@ def find_mask(settings: Mapping[str, Any], data: Path, output: Path, parent: Pat
         alive=report.alive,
         why=report.why,
         dead_layers=",".join(report.dead_layers),
-        seconds=seconds,
     )
 
 

@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from safetensors.numpy import save_file
 
 from prunelib.storage.files import atomic_path, write_json
+from prunelib.storage.hdf5 import creating, save_history
 
 if TYPE_CHECKING:
     from prunelib.workflow.step import Step
@@ -57,15 +57,14 @@ def _metrics(settings: dict[str, Any], random: np.random.Generator) -> dict[str,
 
 
 def _write_hdf5(path: Path, settings: dict[str, Any], random: np.random.Generator) -> None:
-    """Write a data set, a mask or a history: datasets of three entries and the pictures a report looks for."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        if path.name != "history.h5":
+    """Write a history of three rows (with the pictures a report looks for), or a stand-in for a data set or mask."""
+    if path.name != "history.h5":
+        with creating(path, "prunelib-stub-1") as file:
             file.create_dataset("stub", data=random.random(3))
-            return
-        columns = ("step", "psnr") if settings["recipe"]["loop"] == "fit_image" else ("epoch", "top1_val")
-        file.create_dataset(columns[0], data=np.arange(3.0))
-        for name in ("loss", columns[1]):
-            file.create_dataset(name, data=random.random(3))
-        if columns[0] == "step":
-            for name in ("clean", "noisy", "final", "best"):
-                file.create_dataset(f"images/{name}", data=random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+        return
+    fits = settings["recipe"]["loop"] == "fit_image"
+    first, watched = ("step", "psnr") if fits else ("epoch", "top1_val")
+    columns = {first: [0.0, 1.0, 2.0], "loss": list(random.random(3)), watched: list(random.random(3))}
+    shape = (SIDE, SIDE, 3)
+    images = {name: random.integers(0, 256, shape, dtype=np.uint8) for name in ("clean", "noisy", "final", "best")}
+    save_history(path, columns, images if fits else None)
