@@ -15,6 +15,7 @@ from prunelib.models.widths import channel_axis, is_depthwise
 from prunelib.tasks.base import Task
 
 Criterion = Literal["taylor", "l1", "l2", "random"]
+Normalize = Literal["mean", "none"]
 
 
 def gradients(model: nn.Module, task: Task, batches: int) -> dict[str, Tensor]:
@@ -44,15 +45,18 @@ def saliencies(model: nn.Module, criterion: Criterion, slopes: Mapping[str, Tens
     return {name: weight.abs() if criterion == "l1" else weight.square() for name, weight in weights.items()}
 
 
-def group_scores(model: nn.Module, groups: list[Group], saliency: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return each group's channel scores (size,): slice sums over all members, divided by the group's mean.
+def group_scores(
+    model: nn.Module, groups: list[Group], saliency: Mapping[str, Tensor], normalize: Normalize = "mean"
+) -> dict[str, Tensor]:
+    """Return each group's channel scores (size,): slice sums over all members, divided by the group's mean or not.
 
     Counted are the weights of convolutions (depth-wise included), linear layers and norms and bare parameters, no
     biases. A mean of 1 is what lets groups of unlike scale be ranked together; a group whose scores are all zero says
     nothing about which channel is better and gets ones. Raises MethodError for scores that are not finite.
     """
     sums: dict[tuple[str, int], Tensor] = {}
-    return {group.name: _score(model, group, saliency, sums) for group in groups}
+    scores = {group.name: _score(model, group, saliency, sums) for group in groups}
+    return {name: _relative(score) for name, score in scores.items()} if normalize == "mean" else scores
 
 
 def random_scores(groups: list[Group], generator: torch.Generator) -> dict[str, Tensor]:
@@ -73,6 +77,10 @@ def _score(
         score.index_add_(0, member.roots, sums[name, axis][member.channels])
     if not torch.isfinite(score).all():
         raise MethodError(f"group '{group.name}': its scores are not finite; did the dense network's training diverge?")
+    return score
+
+
+def _relative(score: Tensor) -> Tensor:
     mean = score.mean()
     return score / mean if mean > 0 else torch.ones_like(score)
 

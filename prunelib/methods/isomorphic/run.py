@@ -14,7 +14,14 @@ from prunelib.compact.structure import save_structure
 from prunelib.errors import ArtefactError, MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.groups import Fixed, Group, find_groups
-from prunelib.methods.isomorphic.importance import gradients, group_scores, random_scores, saliencies
+from prunelib.methods.isomorphic.importance import (
+    Criterion,
+    Normalize,
+    gradients,
+    group_scores,
+    random_scores,
+    saliencies,
+)
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
 from prunelib.methods.isomorphic.removal import kept_layout, remove_
 from prunelib.methods.isomorphic.target import Arithmetic, Solution, solve
@@ -34,6 +41,7 @@ def structural(
     parent: Path,
     mode: Literal["isomorphic", "global", "local"] = "isomorphic",
     criterion: Literal["taylor", "l1", "l2", "random"] = "taylor",
+    normalize: Literal["mean", "none"] = "mean",
     batches: Count = 100,
     round_to: Count = 2,
     min_keep: Share = 0.05,
@@ -42,18 +50,19 @@ def structural(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Remove coupled channels, heads and head dimensions from the trained network until its MACs meet the budget.
 
-    Channels are ranked by importance (mean 1 in every group) within sets of groups: isomorphic groups, all groups, or
-    each group alone; one ratio p, solved for, applies to every set (``heads`` · p to heads, ``head_dims`` · p to
-    dimensions per head). batches: for the Taylor criterion. round_to: kept widths are multiples of it. min_keep: share
-    of every group that stays. Returns the smaller network and a record in plain types. Source: Fang et al. 2024;
-    solving for MACs, the floor and rounding to the nearest multiple are ours (the authors tuned p by hand).
+    Channels are ranked by importance within sets of groups: isomorphic groups, all groups, or each group alone. With
+    normalize "mean" importance is relative to the group's mean, as in the authors' code; "none" ranks plain sums. One
+    ratio p, solved for, applies to every set (``heads`` · p to heads, ``head_dims`` · p to dimensions per head).
+    batches: for the Taylor criterion. round_to: kept widths are multiples of it. min_keep: share of every group that
+    stays. Returns the smaller network and a record in plain types. Source: Fang et al. 2024; solving for MACs, the
+    floor and rounding to the nearest multiple are ours (the authors tuned p by hand).
     Raises MethodError when the budget can't be reached or the pruned network does not run.
     """
     model = _trained(task, parent)
     groups, fixed = find_groups(model, task.example)
     if not groups:
         raise MethodError(f"no group of channels can be pruned here: {_reasons(fixed)}.")
-    scores = _scores(model, task, groups, criterion, batches, random)
+    scores = _scores(model, task, groups, criterion, normalize, batches, random)
     rules = Rules(mode, round_to, min_keep, heads, head_dims)
     solution = solve(Ranking(groups, scores, rules, random), Arithmetic(model, task.example, groups), budget["value"])
     dense = {"macs": macs(model, task.example), "parameters": parameters(model)}
@@ -65,6 +74,7 @@ def structural(
     return model.train(), {
         "mode": mode,
         "criterion": criterion,
+        "normalize": normalize,
         "requested": budget["value"],
         "realised": pruned["macs"] / dense["macs"],
         "ratio": solution.ratio,
@@ -108,12 +118,18 @@ def _trained(task: Task, parent: Path) -> nn.Module:
 
 
 def _scores(
-    model: nn.Module, task: Task, groups: list[Group], criterion: str, batches: int, random: torch.Generator
+    model: nn.Module,
+    task: Task,
+    groups: list[Group],
+    criterion: Criterion,
+    normalize: Normalize,
+    batches: int,
+    random: torch.Generator,
 ) -> dict[str, Tensor]:
     if criterion == "random":
         return random_scores(groups, random)
     slopes = gradients(model, task, batches) if criterion == "taylor" else None
-    return group_scores(model, groups, saliencies(model, criterion, slopes))
+    return group_scores(model, groups, saliencies(model, criterion, slopes), normalize)
 
 
 def _shape(model: nn.Module, task: Task) -> tuple[int, ...]:

@@ -32,6 +32,16 @@ def test_a_channel_collects_everything_that_goes_with_it(criterion, power):
     assert score.mean().item() == pytest.approx(1.0)
 
 
+def test_without_normalisation_scores_are_plain_sums(resnet, resnet_task):
+    groups, _ = find_groups(resnet, resnet_task.example)
+    saliency = saliencies(resnet, "l1")
+    plain = group_scores(resnet, groups, saliency, "none")
+    relative = group_scores(resnet, groups, saliency)
+    for name, score in plain.items():
+        assert score.mean() > 2  # many weights per channel
+        torch.testing.assert_close(score / score.mean(), relative[name])
+
+
 def test_taylor_is_weight_times_gradient(resnet, resnet_task):
     slopes = gradients(resnet, resnet_task, 1)
     found = saliencies(resnet, "taylor", slopes)["fc.weight"]
