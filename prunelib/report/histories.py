@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from prunelib.errors import ArtefactError
 from prunelib.report.tables import LABELS
 from prunelib.runs import Run
+from prunelib.storage.hdf5 import load_history
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class History:
 def read_histories(paths: Iterable[Path]) -> list[History]:
     """Read histories, sorted by run; a run that has none (missing or dead) is left out.
 
-    The run is known by its directory. Raises ArtefactError for a file that is torn or no history.
+    The run is known by its directory. Raises ArtefactError for a file that is torn, damaged or no history.
     """
     return sorted((_read(path) for path in map(Path, paths) if path.exists()), key=lambda history: history.run)
 
@@ -48,16 +47,8 @@ def frame_of(histories: Iterable[History], along: str, columns: Sequence[str]) -
 
 def _read(path: Path) -> History:
     run = Run.parse("/".join(path.absolute().parent.parts[-6:]))
-    try:
-        with h5py.File(path) as file:
-            columns = {name: np.asarray(item, float) for name, item in file.items() if isinstance(item, h5py.Dataset)}
-            images = {name: np.asarray(item) for name, item in file["images"].items()} if "images" in file else {}
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: not a readable history ({error}); delete it and run again.") from None
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) > 1:
-        raise ArtefactError(f"{path}: columns of different lengths {sorted(lengths)}; delete it and run again.")
-    return History(run, columns, {name: _rgb(image) for name, image in images.items()})
+    stored = load_history(path)
+    return History(run, stored.columns, {name: _rgb(image) for name, image in stored.images.items()})
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,3 @@
-import h5py
 import numpy as np
 import pytest
 
@@ -70,10 +69,10 @@ def test_stub_results_are_drawn(tmp_path):
         Run("oes", "denoise-a", "hourglass", "gumbel", "density0.1", 0),
         Run("ising", "classify-a", "net", "ising", "density0.5", 0),
     ]
-    pictures = {f"images/{name}": np.zeros((8, 8, 3), np.uint8) for name in ("clean", "noisy", "final", "best")}
-    history = {"step": np.arange(3.0), "loss": np.ones(3), "psnr": np.ones(3), **pictures}
+    pictures = {name: np.zeros((8, 8, 3), np.uint8) for name in ("clean", "noisy", "final", "best")}
+    history = {"step": np.arange(3.0), "loss": np.ones(3), "psnr": np.ones(3)}
     metrics = {"psnr_peak": 25.0, "psnr_final": 24.0, "psnr_gap": 1.0, "psnr_noisy": 20.0}
-    paths = [write_run(tmp_path, run, metrics, history=history) for run in runs[:2]]
+    paths = [write_run(tmp_path, run, metrics, history=history, images=pictures) for run in runs[:2]]
     ising = {"epoch": np.arange(3.0), "loss": np.ones(3), "top1_val": np.ones(3)}
     paths.append(write_run(tmp_path, runs[2], {"top1": 0.5, "density_all": 0.5}, history=ising))
     collected(tmp_path, paths)
@@ -108,13 +107,12 @@ def test_histories_are_read_by_their_path(tree):
     assert frame_of([one], "step", ["psnr"]).empty
 
 
-@pytest.mark.parametrize("damage", ["torn", "ragged"])
-def test_a_damaged_history_is_named(tmp_path, damage):
-    path = write_run(tmp_path, Run("ising", "t", "m", "dense", "full", 0), {}).with_name("history.h5")
-    if damage == "torn":
-        path.write_bytes(b"HDF")
-    else:
-        with h5py.File(path, "w") as file:
-            file["epoch"], file["loss"] = np.ones(3), np.ones(2)
+def test_a_damaged_history_is_named(tmp_path):
+    path = write_run(tmp_path, Run("ising", "t", "m", "dense", "full", 0), {}, history={"epoch": [1.0]}).with_name(
+        "history.h5"
+    )
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
     with pytest.raises(ArtefactError, match=r"history\.h5: .*delete it and run again"):
         read_histories([path])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -15,6 +14,7 @@ from prunelib.report.page import build_page
 from prunelib.report.tables import IDENTITY, as_table
 from prunelib.runs import Run
 from prunelib.seeds import numpy_generator
+from prunelib.storage.hdf5 import save_history
 
 TABLES = ("all_runs", "summary", "claims", "oes", "expanders", "isomorphic", "ising", "crossover")
 PROVENANCE = {
@@ -29,7 +29,14 @@ BASELINES = {"random": 21.0, "magnitude": 22.5, "snip": 23.0, "grasp": 22.0, "sy
 
 
 def write_run(
-    root: Path, run: Run, metrics: dict, *, status: str = "ok", why: str = "", history: dict | None = None
+    root: Path,
+    run: Run,
+    metrics: dict,
+    *,
+    status: str = "ok",
+    why: str = "",
+    history: dict | None = None,
+    images: dict | None = None,
 ) -> Path:
     """Write one run's metrics.json (and history.h5) below ``root``; return the path of metrics.json."""
     folder = root / "runs" / run.path
@@ -40,9 +47,7 @@ def write_run(
     record |= {"metrics": metrics, "timing": timing, "provenance": PROVENANCE}
     (folder / "metrics.json").write_text(json.dumps(record))
     if history is not None:
-        with h5py.File(folder / "history.h5", "w") as file:
-            for name, values in history.items():
-                file.create_dataset(name, data=values)
+        save_history(folder / "history.h5", history, images)
     return folder / "metrics.json"
 
 
@@ -83,11 +88,11 @@ def _oes_run(root: Path, run: Run, peak: float, final: float) -> Path:
     clean[8:18, 8:18] = random.integers(0, 255, (10, 10, 1))
     noisy = np.clip(clean + 25 * random.standard_normal(clean.shape), 0, 255)
     history = {"step": steps, "loss": 0.1 / (steps + 1), "psnr": psnr, "psnr_noisy": psnr - 5}
-    names = {"clean": clean, "noisy": noisy, "final": (clean + noisy) / 2, "best": clean}
-    history |= {f"images/{name}": image.astype(np.uint8) for name, image in names.items()}
+    images = {"clean": clean, "noisy": noisy, "final": (clean + noisy) / 2, "best": clean}
+    images = {name: image.astype(np.uint8) for name, image in images.items()}
     quality = {"psnr_peak": float(psnr.max()), "psnr_final": float(psnr[-1]), "psnr_gap": float(psnr.max() - psnr[-1])}
     quality |= {"psnr_noisy": 20.3, "step_peak": float(steps[psnr.argmax()]), "ssim_final": 0.8123456789}
-    return write_run(root, run, quality | sizes, history=history)
+    return write_run(root, run, quality | sizes, history=history, images=images)
 
 
 def write_expanders(root: Path, seeds: range) -> list[Path]:
