@@ -1,0 +1,1 @@
+"""Pruning at initialisation by a score per parameter: random, magnitude, SNIP, GraSP, SynFlow."""
