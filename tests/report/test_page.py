@@ -6,7 +6,7 @@ import pytest
 
 from prunelib.report.tables import read_table
 from prunelib.report.words import METRICS, shown
-from tests.report.trees import collected, drawn, write_expanders
+from tests.report.trees import collected, drawn, write_crossover, write_expanders
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
@@ -138,6 +138,15 @@ def test_one_seed_of_one_paper_is_no_proof(tmp_path):
     html = read(drawn(tmp_path, paths))
     assert "not enough data" in html.prose and "holds </span>" not in html.prose
     assert len(html.all("img")) == 1
+
+
+def test_the_crossover_is_shown_without_a_verdict(tmp_path):
+    paths = write_crossover(tmp_path, range(2))
+    collected(tmp_path, paths)
+    html = read(drawn(tmp_path, paths))
+    assert "25.05 ± 0.07" in html.cells
+    assert [attributes["alt"][:8] for attributes in html.all("img")] == ["Dot plot"]
+    assert "Crossover" in html.prose and html.prose.count("not enough data") >= 4
 
 
 def test_names_are_escaped(tmp_path, page):

@@ -153,6 +153,23 @@ def _classifier(root: Path, run: Run, top1: float, sizes: dict, columns: dict | 
     return write_run(root, run, metrics, history=history)
 
 
+def write_crossover(root: Path, seeds: range) -> list[Path]:
+    """Masks of two papers on both tasks."""
+    paths = []
+    for seed in seeds:
+        for method, budget, top1, psnr in [
+            ("dense", "full", 0.97, 22.0),
+            ("gumbel", "density0.1", 0.9, 25.0),
+            ("rreg", "density0.1", 0.93, 24.0),
+        ]:
+            sizes = {"density": 1.0 if budget == "full" else 0.1}
+            run = Run("crossover", "classify-digits", "vgg-tiny", method, budget, seed)
+            paths.append(_classifier(root, run, top1, sizes))
+            run = Run("crossover", "denoise-coffee", "hourglass", method, budget, seed)
+            paths.append(write_run(root, run, {"psnr_final": psnr + seed / 10, "psnr_peak": 26.0, **sizes}))
+    return paths
+
+
 def write_tree(root: Path, seeds: range) -> list[Path]:
     """All four papers and two runs that never ran; return the metrics.json paths, existing or not."""
     parts = (write_oes, write_expanders, write_isomorphic, write_ising)
