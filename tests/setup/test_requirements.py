@@ -91,7 +91,7 @@ def packages_imported(folder):
     ("name", "rooms"),
     [
         ("data.yaml", ["data/**/*.py", "workflow/*.py"]),
-        ("report.yaml", ["report/**/*.py", "workflow/*.py"]),
+        ("report.yaml", ["report/**/*.py", "storage/hdf5.py", "workflow/*.py"]),
         ("torch.yaml", ["*.py", "[!r]*/**/*.py"]),
     ],
 )
