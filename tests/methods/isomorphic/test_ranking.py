@@ -50,6 +50,12 @@ def test_heads_are_ranked_over_all_blocks_and_without_head_dims():
     assert lost(blocks, scores, 0.5, heads=1.0, head_dims=0.0) == {"p": [0, 1, 4, 5], "q": [4, 5]}
 
 
+def test_a_block_keeps_a_head_when_all_of_its_heads_rank_lowest():
+    blocks = [group("p", 6, heads=3), group("q", 6, heads=3)]
+    scores = {"p": [1, 1, 2, 2, 3, 3], "q": [8, 8, 7, 7, 9, 9]}
+    assert lost(blocks, scores, 0.5, heads=1.0, head_dims=0.0) == {"p": [0, 1, 2, 3], "q": [2, 3]}
+
+
 def test_head_dims_go_from_every_head():
     scores = {"p": [1.0, 9.0, 2.0, 1.0, 9.0, 2.0]}
     assert lost([group("p", 6, heads=2)], scores, 0.34, heads=0.0, head_dims=1.0) == {"p": [0, 2, 3, 5]}

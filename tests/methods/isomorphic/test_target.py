@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prunelib.errors import MethodError
-from prunelib.measure.cost import macs
+from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.methods.isomorphic.importance import group_scores, saliencies
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
@@ -75,3 +75,23 @@ def test_a_budget_out_of_reach_is_refused_with_what_would_help(resnet, resnet_ta
     _, ranking, arithmetic = prepared(resnet, resnet_task.example, min_keep=0.7)
     with pytest.raises(MethodError, match=r"macs 0.2: .* still has 0\.5.*lower min_keep"):
         solve(ranking, arithmetic, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "heads", "head_dims", "published_gmacs", "published_mparams"),
+    [
+        ("deit_tiny_distilled_patch16_224", 0.25, 0.3, 0.3, 0.62, 3.08),
+        ("deit_small_distilled_patch16_224", 0.5, 0.5, 0.1, 1.21, 5.74),
+    ],
+)
+def test_the_authors_ratios_give_their_published_sizes(
+    name, ratio, heads, head_dims, published_gmacs, published_mparams
+):
+    """Table 2 and the pruning scripts; a transformer's size hardly depends on its weights, so random ones will do."""
+    model = build({"builder": "timm", "options": {"name": name}}, 0, classes=1000, in_channels=3)
+    example = torch.randn(1, 3, 224, 224)
+    groups, ranking, arithmetic = prepared(model, example, round_to=2, heads=heads / ratio, head_dims=head_dims / ratio)
+    removed = ranking.removed(ranking.counts(ratio))
+    remove_(model, groups, removed)
+    assert arithmetic.macs(removed) / 1e9 == pytest.approx(published_gmacs, rel=0.03)
+    assert parameters(model) / 1e6 == pytest.approx(published_mparams, rel=0.01)
