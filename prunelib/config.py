@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from prunelib import options as option_types
 from prunelib import registry
 from prunelib.errors import ConfigError, nearest
 from prunelib.options import Count, Fraction, Natural, NonNegative, Positive, Share
 
+Section = Literal["data", "models", "methods", "tasks"]
 LABEL = r"^[a-z0-9][a-z0-9._-]*$"
 Label = Annotated[str, Field(pattern=LABEL)]
 PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
@@ -97,8 +98,15 @@ class Settings(Strict):
     recipes: dict[Label, Recipe]
     grid: dict[Literal["oes", "expanders", "isomorphic", "ising", "crossover"], list[Block]]
 
-    def named(self, section: Literal["data", "models", "methods", "tasks"], label: str, where: str = "") -> Named:
+    _named: dict[tuple[str, str], Named] = PrivateAttr(default_factory=dict)  # a grid asks for each often
+
+    def named(self, section: Section, label: str, where: str = "") -> Named:
         """Return what a label stands for; an unknown label or option raises ConfigError naming its path."""
+        if (section, label) not in self._named:
+            self._named[section, label] = self._check(section, label, where)
+        return self._named[section, label]
+
+    def _check(self, section: Section, label: str, where: str) -> Named:
         kind, key = SECTIONS[section]
         known = getattr(self, section)
         if label not in known:
@@ -124,7 +132,7 @@ class Settings(Strict):
         return Named(name=name, options=checked | {key: value for key, value in reserved.items() if value})
 
 
-SECTIONS = {
+SECTIONS: dict[Section, tuple[str, str]] = {
     "data": ("data", "source"),
     "models": ("model", "builder"),
     "methods": ("method", "uses"),

@@ -23,9 +23,13 @@ FRAME = "prunelib.workflow"  # runs the steps but computes nothing: its edits re
 
 def code_digest(script: Path, uses: Iterable[tuple[str, str]] = ()) -> str:
     """Return 16 hexadecimal digits for a script and the (kind, name) pairs of the registered things it will load."""
-    modules = set(_imports(script))
-    modules |= {registry.entry(kind, name).module for kind, name in uses}
-    closed = closure(frozenset(modules))
+    modules = {registry.entry(kind, name).module for kind, name in uses}
+    return _digest(frozenset(modules | set(_imports(script))))
+
+
+@cache
+def _digest(modules: frozenset[str]) -> str:
+    closed = closure(modules)
     text = "\n".join(f"{module} {_module_digest(module)}" for module in sorted(closed))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

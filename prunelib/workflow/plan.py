@@ -37,6 +37,7 @@ class Plan:
         """Check the configuration and expand its grid; raises ConfigError."""
         self.settings = config.load(raw)
         self.grid = Grid(self.settings)
+        self._params: dict[tuple[Run, str], dict[str, Any]] = {}  # Snakemake asks for each one apart
 
     def constraints(self) -> dict[str, str]:
         """Regular expressions for every wildcard: the labels in the grid and nothing else."""
@@ -89,6 +90,11 @@ class Plan:
 
     def params_of(self, run: Run, step: str) -> dict[str, Any]:
         """Return the settings one step of one run depends on, as plain types."""
+        if (run, step) not in self._params:
+            self._params[run, step] = self._params_of(run, step)
+        return self._params[run, step]
+
+    def _params_of(self, run: Run, step: str) -> dict[str, Any]:
         settings = self.grid.describe(run)
         if step == "train" and self.stage(run) != "training":
             settings = {key: value for key, value in settings.items() if key not in ("method", "budget")}
