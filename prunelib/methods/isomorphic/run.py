@@ -65,21 +65,15 @@ def structural(
     scores = _scores(model, task, groups, criterion, normalize, batches, random)
     rules = Rules(mode, round_to, min_keep, heads, head_dims)
     solution = solve(Ranking(groups, scores, rules, random), Arithmetic(model, task.example, groups), budget["value"])
-    dense = {"macs": macs(model, task.example), "parameters": parameters(model)}
-    shape = _shape(model, task)
-    remove_(model, groups, solution.removed)
-    if _shape(model, task) != shape:
-        raise MethodError("the pruned network's outputs have another shape than the dense one's.")
-    pruned = {"macs": macs(model, task.example), "parameters": parameters(model)}
+    sizes = _cut_(model, task, groups, solution)
     return model.train(), {
         "mode": mode,
         "criterion": criterion,
         "normalize": normalize,
-        "requested": budget["value"],
-        "realised": pruned["macs"] / dense["macs"],
         "ratio": solution.ratio,
-        "dense": dense,
-        "pruned": pruned,
+        "requested": budget["value"],
+        "realised": sizes["pruned"]["macs"] / sizes["dense"]["macs"],
+        **sizes,
         "groups": _table(groups, scores, solution),
         "fixed": [{"name": found.name, "channels": found.size, "why": found.why} for found in fixed],
     }
@@ -130,6 +124,19 @@ def _scores(
         return random_scores(groups, random)
     slopes = gradients(model, task, batches) if criterion == "taylor" else None
     return group_scores(model, groups, saliencies(model, criterion, slopes), normalize)
+
+
+def _cut_(model: nn.Module, task: Task, groups: list[Group], solution: Solution) -> dict[str, dict[str, int]]:
+    """Remove the channels in place and check that the network still runs; return sizes before and after."""
+    shape, dense = _shape(model, task), _size(model, task)
+    remove_(model, groups, solution.removed)
+    if _shape(model, task) != shape:
+        raise MethodError("the pruned network's outputs have another shape than the dense one's.")
+    return {"dense": dense, "pruned": _size(model, task)}
+
+
+def _size(model: nn.Module, task: Task) -> dict[str, int]:
+    return {"macs": macs(model, task.example), "parameters": parameters(model)}
 
 
 def _shape(model: nn.Module, task: Task) -> tuple[int, ...]:
