@@ -114,13 +114,12 @@ def _dead_channels(network: nn.Module, groups: list[Group]) -> dict[str, Tensor]
     while found:
         found = False
         for group in groups:
-            now = _silent(network, group) | _unread(network, group)
-            if now.all():
-                now[0] = False
-            fresh = now & ~dead[group.name]
+            fresh = (_silent(network, group) | _unread(network, group)) & ~dead[group.name]
             if fresh.any():
                 found, dead[group.name] = True, dead[group.name] | fresh
                 _clear(network, group, fresh)
+    for channels in dead.values():
+        channels[0] &= not channels.all()
     return {name: channels.nonzero().flatten() for name, channels in dead.items()}
 
 

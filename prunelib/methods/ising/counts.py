@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from prunelib.errors import MethodError
@@ -29,34 +31,32 @@ class Kept:
         self.units, self.count = units, count
         wiring = trace_wiring(model, units, example)
         self._layers = [(name, model.get_submodule(name)) for name in wiring.layers]
-        self._widths = [len(wiring.sources[name]) for name in wiring.layers]
-        self._heights = [len(layer.weight) for _, layer in self._layers]
-        # Bit numbers of what opens each input and output channel: a unit, or D for those that are always open.
-        self._own = self._gates("inputs", self._widths)
-        self._outputs = self._gates("filters", self._heights)
-        deepest = max(part.shape[1] for part in wiring.sources.values())
-        padded = [_padded(wiring.sources[name], deepest, wiring.outputs + 1) for name in wiring.layers]
-        self._sources = torch.cat(padded)
-        self._readers = _readers(self._sources, self._own, wiring.outputs, units.size)
+        self._widths, self._heights = list(wiring.widths), [len(layer.weight) for _, layer in self._layers]
+        # What opens each input and output channel: the number of a unit, or D for what is always open.
+        self._own, self._outputs = self._gates("inputs", self._widths), self._gates("filters", self._heights)
+        reads, feeds = wiring.edges.numpy()
+        self._feeds = _links(reads, feeds, (sum(self._widths), wiring.outputs + 1))
+        reads, feeds = reads[feeds < wiring.outputs], feeds[feeds < wiring.outputs]
+        unread = np.setdiff1d(np.arange(wiring.outputs), feeds)  # outputs of the network
+        gates = np.concatenate([self._own[reads], np.full(len(unread), units.size)])
+        self._readers = _links(np.concatenate([feeds, unread]), gates, (wiring.outputs, units.size + 1))
         groups = [_groups(layer) for _, layer in self._layers]
-        self._input_group, self._output_group = _segments(self._widths, groups), _segments(self._heights, groups)
-        area = torch.tensor([layer.weight[0, 0].numel() for _, layer in self._layers], dtype=torch.float64)
-        self._area = area.repeat_interleave(torch.tensor(groups))
+        self._input_groups, self._output_groups = _sums(self._widths, groups), _sums(self._heights, groups)
+        self._area = np.repeat([float(layer.weight[0, 0].numel()) for _, layer in self._layers], groups)
         self._layer_of = torch.repeat_interleave(torch.tensor([layer.size for layer in units.layers]))
         self._cost, self._fixed = _upstream_costs(model, units)
         self._totals = {
             "true": sum(layer.weight.numel() for _, layer in self._layers),
             "upstream": sum(parameter.numel() for parameter in model.parameters()),
         }
+        self._largest = self._largest_unit() if count == "true" else float(self._cost.max())
 
     def kept(self, states: Tensor, count: Count | None = None) -> Tensor:
         """Return how many weights (or upstream's parameters) each state keeps: (S,) float64."""
         if (count or self.count) == "upstream":
             return states.double() @ self._cost + self._fixed
         inputs, outputs = self._live(states)
-        empty = torch.zeros(len(states), len(self._area), dtype=torch.float64)
-        live = empty.index_add(1, self._input_group, inputs.double())
-        return (live * empty.index_add(1, self._output_group, outputs.double())) @ self._area
+        return torch.from_numpy(self._area @ ((self._input_groups @ inputs) * (self._output_groups @ outputs)))
 
     def total(self, count: Count | None = None) -> int:
         """Number of prunable weights (or of all parameters, upstream)."""
@@ -68,7 +68,7 @@ class Kept:
 
     def mask(self, state: Tensor) -> Mask:
         """Return the weight mask one state (D,) stands for: filter on and input channel live, per prunable weight."""
-        inputs, outputs = (part[0] for part in self._live(state[None]))
+        inputs, outputs = (torch.from_numpy(part[:, 0].copy()) for part in self._live(state[None]))
         masks = {}
         parts = zip(self._layers, inputs.split(self._widths), outputs.split(self._heights), strict=True)
         for (name, layer), live, on in parts:
@@ -78,12 +78,13 @@ class Kept:
         return Mask(masks)
 
     def fit(self, states: Tensor, density: float | None, generator: torch.Generator) -> Tensor:
-        """Flip as few random bits as it takes for each state to keep at most, and within one unit of, ``density``.
+        """Flip as few random bits as it takes for each state to keep at most ``density``, and hardly less.
 
-        Every layer keeps at least one unit. None asks for nothing else. Raises MethodError when a single unit per
-        layer already keeps more.
+        A state that keeps too much loses units until it fits; one that lacks more than the weights of the largest unit
+        gains units while they fit; every other is left alone, so that states which agree stay the same. Every layer
+        keeps at least one unit; None asks for nothing else. Raises MethodError when one unit per layer is too much.
         """
-        keys = torch.rand(states.shape, generator=generator)
+        keys = torch.rand(states.shape, generator=generator, dtype=torch.float64)
         guarded = self._guards(states, keys)
         states = states | guarded
         if density is None:
@@ -92,18 +93,22 @@ class Kept:
         if (self.kept(guarded) > budget).any():
             least = float(self.fraction(guarded).max())
             raise MethodError(f"ising: density {density} can't be met; one unit per layer keeps {least:.4f} already.")
-        over = self.kept(states) > budget
-        free = torch.where(over[:, None], states & ~guarded, ~states)
-        rank = torch.where(free, keys, 2.0).argsort(dim=1).argsort(dim=1)
-        flips = self._fewest(states, free, rank, over, budget)
-        return states ^ (free & (rank < flips[:, None]))
+        kept = self.kept(states)
+        over, settled = kept > budget, (kept <= budget) & (budget - kept < self._largest)
+        fixed = torch.where(over[:, None], ~states | guarded, states) | settled[:, None]
+        keys = keys.masked_fill(fixed, torch.inf)
+        order = nn.functional.pad(keys.sort(dim=1).values, (1, 0), value=-1.0)
+        flips = self._fewest(states, keys, order, over, budget)
+        return states ^ (keys <= order.gather(1, flips[:, None]))
 
-    def _fewest(self, states: Tensor, free: Tensor, rank: Tensor, over: Tensor, budget: float) -> Tensor:
-        """Bisect, for all rows at once, how many free bits to flip in rank order to stand just below the budget."""
-        low, high = torch.zeros(len(states), dtype=torch.long), free.sum(dim=1) + 1
+    def _fewest(self, states: Tensor, keys: Tensor, order: Tensor, over: Tensor, budget: float) -> Tensor:
+        """Bisect, for all rows at once, how many free bits to flip in order of their keys to stand below the budget."""
+        low, high = torch.zeros(len(states), dtype=torch.long), torch.isfinite(keys).sum(dim=1) + 1
+        last = high - 1
         for _ in range(int(high.max()).bit_length()):
             middle = (low + high) // 2
-            crossed = (self.kept(states ^ (free & (rank < middle[:, None]))) <= budget) == over
+            flipped = states ^ (keys <= order.gather(1, torch.minimum(middle, last)[:, None]))
+            crossed = ((self.kept(flipped) <= budget) == over) | (middle > last)
             low, high = torch.where(crossed, low, middle + 1), torch.where(crossed, middle, high)
             low = torch.minimum(low, high)
         return torch.where(over, high, high - 1)
@@ -112,58 +117,48 @@ class Kept:
         """Choose one unit per layer and state that stays on: a random one among those that are on, if any is."""
         preference = keys + states
         index = self._layer_of.expand_as(states)
-        best = torch.zeros(len(states), len(self.units.layers)).scatter_reduce(1, index, preference, "amax")
+        none = torch.zeros(len(states), len(self.units.layers), dtype=keys.dtype)
+        best = none.scatter_reduce(1, index, preference, "amax")
         return preference == best.gather(1, index)
 
-    def _live(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which input channels carry something and which outputs are on and read: (S, channels) booleans."""
-        always = torch.ones(len(states), 1, dtype=torch.bool)
-        bits = torch.cat([states, always, ~always], dim=1)
-        open_outputs = bits[:, self._outputs]
-        carried = torch.cat([open_outputs, always, ~always], dim=1)[:, self._sources].any(dim=2)
-        return carried & bits[:, self._own], open_outputs & bits[:, self._readers].any(dim=2)
+    def _live(self, states: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return which input channels carry something and which outputs are on and read: (channels, S) booleans."""
+        bits = np.ones((self.units.size + 1, len(states)), dtype=np.float32)
+        bits[:-1] = states.numpy().T
+        outputs = bits[self._outputs]
+        carried = self._feeds @ np.concatenate([outputs, bits[-1:]]) > 0
+        return carried & (bits[self._own] > 0), (outputs > 0) & (self._readers @ bits > 0)
 
-    def _gates(self, kind: str, sizes: list[int]) -> Tensor:
+    def _largest_unit(self) -> float:
+        """Return the most weights that can come and go with one unit: its own and those that read or feed it."""
+        sizes = [(layer.weight[0].numel(), _groups(layer), layer.weight[0, 0].numel()) for _, layer in self._layers]
+        filters = np.repeat([float(size) for size, _, _ in sizes], self._heights)
+        columns = [area * height / groups for (_, groups, area), height in zip(sizes, self._heights, strict=True)]
+        inputs = np.repeat(columns, self._widths)
+        return float(max((filters + self._feeds.T[:-1] @ inputs).max(), (inputs + self._feeds[:, :-1] @ filters).max()))
+
+    def _gates(self, kind: str, sizes: list[int]) -> np.ndarray:
         """Return the number of the unit that gates each channel on one side of all layers, D where there is none."""
         gated = {layer.name for layer in self.units.layers if layer.kind == kind}
         pairs = zip(self._layers, sizes, strict=True)
         none = self.units.size
-        return torch.cat([self.units.numbers(n) if n in gated else torch.full((s,), none) for (n, _), s in pairs])
+        return np.concatenate([self.units.numbers(n) if n in gated else np.full(s, none) for (n, _), s in pairs])
 
 
-def _padded(numbers: Tensor, width: int, filler: int) -> Tensor:
-    return nn.functional.pad(numbers, (0, width - numbers.shape[1]), value=filler)
+def _links(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Return the sparse matrix whose product with bits counts, per row, the columns that are set."""
+    return csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
 
 
-def _readers(sources: Tensor, own: Tensor, outputs: int, always: int) -> Tensor:
-    """Return the gates in front of each output channel's readers: (outputs, most) bit numbers, D + 1 in unused places.
-
-    A channel with an ungated reader, or with none (it is an output of the network), has the one entry D.
-    """
-    channel, gate = sources.flatten(), own.repeat_interleave(sources.shape[1])
-    pairs = torch.stack([channel, gate], dim=1)[channel < outputs].unique(dim=0)
-    opened = torch.ones(outputs, dtype=torch.bool)
-    opened[pairs[:, 0]] = False
-    opened[pairs[pairs[:, 1] == always, 0]] = True
-    pairs = pairs[~opened[pairs[:, 0]]]
-    place = torch.arange(len(pairs)) - torch.searchsorted(pairs[:, 0].contiguous(), pairs[:, 0].contiguous())
-    readers = torch.full((outputs, int(place.max()) + 1 if len(place) else 1), always + 1)
-    readers[pairs[:, 0], place] = pairs[:, 1]
-    readers[opened, 0] = always
-    return readers
+def _sums(lengths: list[int], groups: list[int]) -> csr_array:
+    """Return the sparse matrix that sums channels over each convolution group of all layers, float64."""
+    parts = [length // count for length, count in zip(lengths, groups, strict=True) for _ in range(count)]
+    rows = np.repeat(np.arange(len(parts)), parts)
+    return csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(parts), len(rows)))
 
 
 def _groups(layer: nn.Module) -> int:
     return getattr(layer, "groups", 1)
-
-
-def _segments(lengths: list[int], groups: list[int]) -> Tensor:
-    """Number the convolution groups of all layers through, and name the group of each channel."""
-    parts, start = [], 0
-    for length, count in zip(lengths, groups, strict=True):
-        parts.append(start + torch.arange(count).repeat_interleave(length // count))
-        start += count
-    return torch.cat(parts)
 
 
 def _upstream_costs(model: nn.Module, units: Units) -> tuple[Tensor, int]:

@@ -77,7 +77,7 @@ def ising(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene:
     pairs = pair_term(scene.units, paired.double(), divergence, entropy)
     couplings = pair_term(scene.units, torch.ones(1, size, dtype=torch.float64), divergence, entropy)
     missing = (scene.floor - scene.kept.fraction(states)).clamp(min=0)
-    return pairs - 2 * scene.balance * states.sum(dim=1) / size * couplings + PUNISHMENT * size * missing
+    return pairs - 2 * scene.balance * states.double().mean(dim=1) * couplings + PUNISHMENT * size * missing
 
 
 @register("energy", "random")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,16 @@ LAYERS = (*CONVS, nn.Linear)
 
 @dataclass(frozen=True)
 class Wiring:
-    """How the layers that run hang together, by channel numbers that count all their outputs through.
+    """Which output channels feed which input channels, each side numbered through over all layers in ``layers``.
 
-    ``outputs`` is the number of output channels of all layers; ``sources[name]`` (input channels, most) holds the
-    output channels that feed each input channel of a layer: ``outputs`` itself stands for something else (the image,
-    a mixture), ``outputs + 1`` fills unused places.
+    ``edges`` (2, E) holds (input channel, output channel); the number ``outputs`` stands for something else that is
+    always there (the image, a mixture). ``widths``: input channels per layer.
     """
 
     layers: tuple[str, ...]
+    widths: tuple[int, ...]
     outputs: int
-    sources: dict[str, Tensor]
+    edges: Tensor
 
 
 @torch.no_grad()
@@ -36,20 +37,40 @@ def trace_wiring(model: nn.Module, units: Units, example: Tensor) -> Wiring:
     pooling, flattening): one pass per layer, its channel numbers written in binary over the batch. A batch norm that
     is not the gate of a convolution turns nothing into something, so channels behind it count as something else.
     """
-    shapes = _output_shapes(model, example)
+    image, shapes = _smallest(model, example)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS) and name in shapes}
     gates = {layer.name: layer.norm or layer.name for layer in units.layers if layer.kind == "filters"}
     points = {name: gates.get(name, name) for name in layers}
+    heights = [len(layer.weight) for layer in layers.values()]
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    outputs = sum(len(layer.weight) for layer in layers.values())
-    start = 0
-    for name, layer in layers.items():
-        probe = _Probe(points[name], set(points.values()), len(layer.weight), shapes)
-        for reader, seen in probe.run(model, example).items():
-            found[reader].append(_decode(seen, start, outputs))
-        start += len(layer.weight)
-    sources = {name: _compact(torch.stack(parts, dim=1), outputs + 1) for name, parts in found.items()}
-    return Wiring(tuple(layers), outputs, sources)
+    for name, start in zip(layers, accumulate(heights, initial=0), strict=False):
+        probe = _Probe(points[name], set(points.values()), len(layers[name].weight), shapes)
+        for reader, seen in probe.run(model, image).items():
+            found[reader].append(_decode(seen, start, sum(heights)))
+    sources = [torch.stack(parts, dim=1) for parts in found.values()]
+    offsets = accumulate((len(part) for part in sources), initial=0)
+    edges = [_edges(part, first, sum(heights)) for part, first in zip(sources, offsets, strict=False)]
+    return Wiring(tuple(layers), tuple(map(len, sources)), sum(heights), torch.cat(edges, dim=1))
+
+
+def _edges(sources: Tensor, first: int, outputs: int) -> Tensor:
+    """List the used places of (input channels, passes) as (input channel number, output channel number)."""
+    channel, place = (sources <= outputs).nonzero(as_tuple=True)
+    return torch.stack([channel + first, sources[channel, place]]).unique(dim=1)
+
+
+def _smallest(model: nn.Module, example: Tensor) -> tuple[Tensor, dict[str, torch.Size]]:
+    """Return the smallest corner of the example (sides powers of two) that the network takes, and what shapes it has.
+
+    The wiring does not depend on the side of the image, the time to find it does.
+    """
+    side = 1
+    while example.dim() > 2 and side < max(example.shape[2:]):
+        image = example[(slice(None), slice(None), *[slice(side)] * (example.dim() - 2))]
+        with suppress(RuntimeError):
+            return image, _output_shapes(model, image)
+        side *= 2
+    return example, _output_shapes(model, example)
 
 
 class _Probe:
@@ -95,12 +116,6 @@ class _Probe:
 def _per_channel(seen: Tensor) -> Tensor:
     """Reduce (N, C, ...) to (N, C): whether any place of a channel is set."""
     return seen.reshape(*seen.shape[:2], -1).any(dim=2)
-
-
-def _compact(numbers: Tensor, filler: int) -> Tensor:
-    """Move unused places to the end of each row and drop the columns that hold nothing else."""
-    ranked = numbers.sort(dim=1).values
-    return ranked[:, : max(1, int((ranked < filler).sum(dim=1).max()))]
 
 
 def _decode(seen: Tensor, start: int, always: int) -> Tensor:
