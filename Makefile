@@ -13,6 +13,8 @@ CORES_OPTION = $(if $(CORES),--cores $(CORES),$(if $(findstring profile,$(ARGS))
 
 # Neither the modules of another Python nor another build of torch may get in between.
 unexport PYTHONPATH PYTHONHOME UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_TORCH_BACKEND
+# Every job is a process of its own: without bytecode on disk each one would compile torch again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: all setup test lint format lock clean help
 .DEFAULT_GOAL := all

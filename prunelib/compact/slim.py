@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,12 @@ from prunelib.compact.structure import save_structure
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
-from prunelib.methods.isomorphic.groups import Group, Member, find_groups
-from prunelib.methods.isomorphic.removal import remove_
 from prunelib.models.widths import NORMS, channel_axis
 from prunelib.storage.weights import load_weights
 from prunelib.tasks.base import open_task
+
+if TYPE_CHECKING:
+    from prunelib.methods.isomorphic.groups import Group, Member
 
 TOLERANCE = 1e-5  # largest difference, relative to the output's largest value, that rounding may make
 
@@ -41,6 +42,10 @@ def compacted(model: nn.Module, mask: Mapping[str, Tensor], example: Tensor) -> 
     Mask(mask).apply_(network)
     if not any(_empty(module) for module in network.modules()):
         return network
+    # Tracing a network costs seconds of imports; most runs have nothing to remove and need none of them.
+    from prunelib.methods.isomorphic.groups import find_groups
+    from prunelib.methods.isomorphic.removal import remove_
+
     with torch.no_grad():
         expected = network(example)
     groups = [group for group in find_groups(network, example)[0] if _removable(network, group)]

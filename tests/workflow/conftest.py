@@ -50,8 +50,7 @@ class Checkout:
 
 def environment() -> dict[str, str]:
     """The environment of a fresh shell: no cache or profile of the caller's leaks in."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE_", "PYTEST_"))}
-    return kept | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE_", "PYTEST_"))}
 
 
 @pytest.fixture
