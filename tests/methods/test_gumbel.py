@@ -1,0 +1,165 @@
+"""OES's mask search: the published constants, the gradient, the sampling law, and that it finds what is useful."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from prunelib import registry
+from prunelib.masks.mask import Mask
+from prunelib.methods.gumbel import LogitSearch, gumbel, kl_divergence, kl_slope
+from prunelib.seeds import generator
+from prunelib.tasks.base import prunable
+from prunelib.tasks.classify import Classify
+from tests.picture import denoise, write_picture
+from tests.tiny import LEARNS_FAST, write_squares
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    return denoise(write_picture(tmp_path_factory.mktemp("data") / "picture.h5"))
+
+
+def find(task, density=0.2, seed=0, **options):
+    settings = {"steps": 6, "log_every": 2} | options
+    return gumbel(task, {"kind": "density", "value": density}, generator(seed, "search"), **settings)
+
+
+def search(task, prior=0.05, prune="all", kl=1e-9, temperature=0.2, lr=0.01):
+    return LogitSearch(task, prior, prune, kl, temperature, lr)
+
+
+def test_defaults_are_the_published_ones():
+    options = {name: option.default for name, option in registry.entry("method", "gumbel").options.items()}
+    assert options == {
+        "steps": 60000, "lr": 0.01, "kl": 1e-9, "temperature": 0.2, "prune": "all", "log_every": 1000,
+    }  # fmt: skip
+    assert registry.entry("method", "gumbel").facts["budgets"] == ("density",)
+
+
+def test_divergence_at_the_start_is_the_published_value():
+    assert kl_divergence(torch.zeros(1000), 0.05).item() / 1000 == pytest.approx(0.8304, abs=5e-5)
+    assert pytest.approx(0.0025, abs=1e-4) == 3_008_867 * 1e-9 * 0.8304
+
+
+def test_divergence_vanishes_at_the_prior():
+    logits = torch.full((10,), math.log(0.05 / 0.95), dtype=torch.float64)
+    assert kl_divergence(logits, 0.05).item() == pytest.approx(0.0, abs=1e-4)
+    assert kl_slope(logits, 0.05).abs().max().item() < 1e-6
+
+
+@pytest.mark.parametrize("prior", [0.03, 0.5, 0.8])
+def test_slope_is_the_gradient_of_the_divergence(prior):
+    logits = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(kl_divergence(logits, prior), logits)
+    assert torch.allclose(kl_slope(logits.detach(), prior), expected, rtol=0, atol=2e-6)
+
+
+def test_a_step_is_adam_on_the_gradient_of_loss_plus_divergence(task):
+    """Three steps against autograd through the whole objective, with the samples of the same stream."""
+    quick = search(task, prior=0.2, kl=1e-5, lr=0.1)
+    model = task.build().train()
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    logits = {name: torch.zeros_like(value, requires_grad=True) for name, value in parameters.items()}
+    adam = torch.optim.Adam(logits.values(), lr=0.1, eps=1e-8)
+    first, second = generator(0, "search"), generator(0, "search")
+    for _ in range(3):
+        loss = quick.step((task.example, task.noisy), first)
+        uniform = torch.rand(quick.logits.shape, generator=second).split([value.numel() for value in logits.values()])
+        masked = {}
+        for (name, logit), u in zip(logits.items(), uniform, strict=True):
+            noise = (u.log() - (1 - u).log()).reshape(logit.shape)
+            masked[name] = parameters[name] * torch.sigmoid((logit + noise) / 0.2)
+        expected = task.loss(functional_call(model, masked, task.example), task.noisy)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        objective = expected + 1e-5 * sum(kl_divergence(logit, 0.2) for logit in logits.values())
+        adam.zero_grad()
+        objective.backward()
+        adam.step()
+    found = quick.scores()
+    close = torch.cat([((found[name] - logits[name]).abs() < 1e-3).flatten() for name in logits])
+    assert list(found) == list(logits) and close.float().mean() > 0.999  # Adam's sign is chance where the slope is 0
+
+
+def test_the_first_published_step_moves_the_mean_logit_by_half_a_thousandth(tmp_path):
+    model = {"builder": "hourglass", "options": {"channels": [8, 64, 128]}}
+    wide = denoise(write_picture(tmp_path / "picture.h5"), model=model)
+    _, history = find(wide, 0.05, steps=1)
+    assert history["mean_logit"][0] == pytest.approx(-5e-4, abs=2.5e-4)
+
+
+def test_an_entry_without_data_gradient_moves_by_the_divergence_alone(task):
+    """In front of a norm a convolution's bias changes nothing, so Adam's eps of 1e-8 sets its first step: -0.00069."""
+    found = search(task)
+    found.step((task.example, task.noisy), generator(0, "search"))
+    slope = 1e-9 * 0.25 * math.log(0.95 / 0.05)
+    expected = -0.01 * slope / (slope + 1e-8)
+    assert expected == pytest.approx(-0.000686, abs=1e-6)
+    logits = torch.cat([v.flatten() for n, v in found.scores().items() if "conv" in n and n.endswith("bias")])
+    assert logits.median().item() == pytest.approx(expected, abs=3e-4)
+
+
+def test_a_sample_exceeds_one_half_with_the_keep_probability(task):
+    found = search(task)
+    for logit in (-2.0, 0.0, 1.0):
+        found.logits.fill_(logit)
+        gates = found._sample(generator(1, "search"))
+        assert gates.min() >= 0 and gates.max() <= 1
+        assert (gates > 0.5).float().mean().item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.01)
+
+
+def test_the_network_s_weights_never_change(task):
+    found = search(task, lr=0.3)
+    before = copy.deepcopy(dict(found.model.named_parameters()))
+    for _ in range(3):
+        found.step((task.example, task.noisy), generator(0, "search"))
+    assert all(torch.equal(before[name], parameter) for name, parameter in found.model.named_parameters())
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("prune", ["all", "weights"])
+def test_exactly_the_asked_number_is_kept(task, density, prune):
+    mask, _ = find(task, density, prune=prune)
+    model = task.build()
+    assert list(mask) == list(prunable(model) if prune == "weights" else dict(model.named_parameters()))
+    assert mask.kept == int(density * mask.size)
+
+
+def test_history_has_the_first_every_nth_and_the_last_step(task):
+    _, history = find(task, steps=6, log_every=2)
+    assert history["step"] == [0.0, 2.0, 4.0, 5.0]
+    assert {len(column) for column in history.values()} == {4}
+
+
+def test_equal_seeds_find_equal_masks(task):
+    (first, past), (again, same), (other, _) = find(task), find(task), find(task, seed=1)
+    assert past == same
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_found_subnetwork_draws_the_picture_untrained(tmp_path):
+    """Masked initial weights fit better than all of them, and than equally many others of each tensor."""
+    model = {"builder": "hourglass", "options": {"channels": [16, 32]}}
+    wide = denoise(write_picture(tmp_path / "picture.h5"), model=model)
+    mask, history = find(wide, steps=250, lr=0.3, kl=1e-6, log_every=50)
+    assert history["loss"][-1] < 0.6 * history["loss"][0]
+
+    def loss(mask):
+        network = wide.build()
+        mask.apply_(network)
+        return wide.loss(network(wide.example), wide.noisy).item()
+
+    random = generator(0, "shuffle")
+    orders = {name: torch.randperm(kept.numel(), generator=random) for name, kept in mask.items()}
+    others = Mask({name: kept.flatten()[orders[name]].reshape(kept.shape) for name, kept in mask.items()})
+    assert loss(mask) < 0.6 * min(loss(Mask.ones(mask)), loss(others))
+
+
+def test_it_searches_on_a_classification_task_too(tmp_path):
+    squares = Classify(write_squares(tmp_path / "squares.h5"), LEARNS_FAST, 0, batch_size=16)
+    mask, history = find(squares, 0.5, steps=60, lr=0.2, kl=1e-6, log_every=10)
+    assert mask.kept == int(0.5 * mask.size)
+    assert min(history["loss"][-3:]) < history["loss"][0]
