@@ -19,13 +19,14 @@ from prunelib.registry import register
 from prunelib.seeds import generator
 
 INPUT_SCALE = 0.1
+IMAGE_CHANNELS = 3
 
 
 @register("task", "denoise", loop="fit_image")
 class Denoise:
     """Fit y = clip(x + n, 0, 1), n ~ N(0, sigma^2) per value, by G(z), z ~ U(0, 0.1) drawn once; mean squared error.
 
-    ``clean`` (x), ``noisy`` (y) are (1, C, H, W) float32 in [0, 1]; ``example`` is z, in the shape the generator takes.
+    ``clean`` (x), ``noisy`` (y) are (1, 3, H, W) float32 in [0, 1]; ``example`` is z, in the shape the generator takes.
     Noise and input are separate streams of the seed, the same for every method. Source: OES (ICML 2024), DIP (2018).
     """
 
@@ -40,9 +41,11 @@ class Denoise:
         *,
         sigma: Positive = 0.1,
     ) -> None:
-        """Read the photograph and draw its noise; raises ConfigError when the model can't draw an image of its size."""
+        """Read the photograph and draw its noise; raises ConfigError when the model can't draw such an image."""
         photo = torch.from_numpy(read_photo(data)).permute(2, 0, 1)[None].float() / 255
-        height, width = photo.shape[-2:]
+        channels, height, width = photo.shape[1:]
+        if channels != IMAGE_CHANNELS:  # the loss would broadcast one channel over three without a word
+            raise ConfigError(f"{data}: the image has {channels} channel(s); a generator draws {IMAGE_CHANNELS} (RGB).")
         for side in (height, width):
             problem = check_side(model["builder"], model["options"], side)
             if problem:

@@ -92,6 +92,12 @@ def test_an_image_that_can_t_be_drawn_is_refused(tmp_path, height, width):
         denoise(path)
 
 
+def test_a_grey_image_is_refused(tmp_path):
+    write(tmp_path / "grey.h5", Photo("grey", np.zeros((SIDE, SIDE, 1), dtype=np.uint8), "made up"))
+    with pytest.raises(ConfigError, match="has 1 channel"):
+        denoise(tmp_path / "grey.h5")
+
+
 def test_a_classifier_is_refused(picture):
     with pytest.raises(ConfigError):
         denoise(picture, model={"builder": "resnet_small", "options": {}})
