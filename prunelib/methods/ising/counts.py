@@ -77,12 +77,13 @@ class Kept:
             masks[f"{name}.weight"] = pairs.reshape(*shape[:2], *[1] * (len(shape) - 2)).expand(shape)
         return Mask(masks)
 
-    def fit(self, states: Tensor, density: float | None, generator: torch.Generator) -> Tensor:
+    def fit(self, states: Tensor, density: float | None, generator: torch.Generator, *, tight: bool = False) -> Tensor:
         """Flip as few random bits as it takes for each state to keep at most ``density``, and hardly less.
 
         A state that keeps too much loses units until it fits; one that lacks more than the weights of the largest unit
-        gains units while they fit; every other is left alone, so that states which agree stay the same. Every layer
-        keeps at least one unit; None asks for nothing else. Raises MethodError when one unit per layer is too much.
+        gains units while they fit; every other is left alone, so that states which agree stay the same. ``tight`` lets
+        those gain units too, until a random one does not fit. Every layer keeps at least one unit; None asks for
+        nothing else. Raises MethodError when one unit per layer is too much.
         """
         keys = torch.rand(states.shape, generator=generator, dtype=torch.float64)
         guarded = self._guards(states, keys)
@@ -94,7 +95,7 @@ class Kept:
             least = float(self.fraction(guarded).max())
             raise MethodError(f"ising: density {density} can't be met; one unit per layer keeps {least:.4f} already.")
         kept = self.kept(states)
-        over, settled = kept > budget, (kept <= budget) & (budget - kept < self._largest)
+        over, settled = kept > budget, (kept <= budget) & (budget - kept < self._largest) & (not tight)
         fixed = torch.where(over[:, None], ~states | guarded, states) | settled[:, None]
         keys = keys.masked_fill(fixed, torch.inf)
         order = nn.functional.pad(keys.sort(dim=1).values, (1, 0), value=-1.0)

@@ -23,6 +23,8 @@ from prunelib.seeds import generator as stream
 from prunelib.tasks.classify import Classify
 from prunelib.training.callbacks import Callback
 
+TOP_UPS = 16  # attempts to add random units to the frozen state, each until one does not fit
+
 
 @register("method", "ising", stage="training", parent="none", start="init", budgets=("density", "full"))
 def ising(
@@ -45,8 +47,8 @@ def ising(
     """Prune units while training: a population of states evolves by an energy, the best gates the training forward.
 
     energy: a registered energy, "margin" (EDropout, EPruning) or "ising" (IPruning). rule: binary differential
-    evolution (and Ising energy) as published or as the authors' code runs. A density budget is met exactly to within
-    one unit: every state is made to fit it by random flips, so the energy only chooses among states that keep the same
+    evolution (and Ising energy) as published or as the authors' code runs. A density budget is met to within one unit:
+    every state is made to fit it by random flips, so the energy only chooses among states that keep about the same
     ``count`` of weights (see ``prunelib.methods.ising.counts``); with the budget "full" the energy alone decides, which
     for "ising" ends near half of the units. reevaluate: cost parents again on each batch (the papers keep the cost a
     parent was born with). search_epochs: the best state is frozen after so many epochs, or once all candidates have
@@ -55,13 +57,10 @@ def ising(
     """
     model = task.build()
     units = discover(model, task.example)
-    kept = Kept(model, units, task.example, count)
+    scene = Scene(units, Kept(model, units, task.example, count), rule)
     density = budget["value"] if budget["kind"] == "density" else None
-    plan = Plan(energy, candidates, p0, mutation, crossover, reevaluate, search_epochs, search_every, patience, density)
-    scene = Scene(units, kept, rule)
-    states = kept.fit(initial(candidates, units.size, p0, generator), density, generator)
-    if density is not None:
-        scene = replace(scene, balance=float(states.double().mean()), floor=0.0)
+    states = initial(candidates, units.size, p0, generator)
+    plan = Plan(energy, p0, mutation, crossover, reevaluate, search_epochs, search_every, patience, density)
     return Search(task, plan, scene, states, generator)
 
 
@@ -70,7 +69,6 @@ class Plan:
     """The options of one search; see ``ising``."""
 
     energy: str
-    candidates: int
     p0: float
     mutation: float
     crossover: float
@@ -85,10 +83,13 @@ class Search(Callback):
     """Takes part in the classification loop; weights whose gate is shut rest, their optimizer state included."""
 
     def __init__(self, task: Classify, plan: Plan, scene: Scene, states: Tensor, generator: torch.Generator) -> None:
-        """Start from ``states`` (S, D), whose costs are not known yet."""
-        self.task, self.plan, self.scene, self.generator = task, plan, scene, generator
+        """Start from ``states`` (S, D), made to fit the density; their costs are not known yet."""
+        self.task, self.plan, self.generator = task, plan, generator
         self.energy = registry.load("energy", plan.energy)
-        self.states, self.costs = states, torch.full((len(states),), torch.inf, dtype=torch.float64)
+        self.states = scene.kept.fit(states, plan.density, generator)
+        self.costs = torch.full((len(states),), torch.inf, dtype=torch.float64)
+        steered = plan.density is not None
+        self.scene = replace(scene, balance=float(self.states.double().mean()), floor=0.0) if steered else scene
         self.seen = self.calm = 0
         self.frozen = False
         self._controls: dict[str, float | None] = {}
@@ -133,7 +134,8 @@ class Search(Callback):
             "disagreement": float((self.states != self.best).double().mean()),
             "searching": float(not self.frozen),
         }
-        self.frozen |= epoch + 1 >= self.plan.search_epochs
+        if epoch + 1 >= self.plan.search_epochs:
+            self._freeze()
         return row
 
     def state(self) -> dict[str, Any]:
@@ -195,7 +197,18 @@ class Search(Callback):
             self.costs, costs = self._cost(model, batch, torch.cat([self.states, offspring])).chunk(2)
         self.states, self.costs = select(self.states, self.costs, offspring, costs)
         self.calm = self.calm + 1 if bool((self.states == self.states[0]).all()) else 0
-        self.frozen |= self.calm >= plan.patience
+        self._gates = None
+        if self.calm >= plan.patience:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """End the search with the best state alone; it gains what small units still fit, just below the budget."""
+        if self.frozen:
+            return
+        self.frozen, best = True, self.best[None]
+        for _ in range(TOP_UPS if self.plan.density is not None else 0):
+            best = self.scene.kept.fit(best, self.plan.density, self.generator, tight=True)
+        self.states, self.costs = best, self.costs.min()[None]
         self._gates = None
 
     def _cost(self, model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor) -> Tensor:

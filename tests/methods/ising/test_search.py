@@ -85,10 +85,11 @@ def test_the_budget_is_met_within_one_unit(task, energy, density):
     search = _search(task, {**HALF, "value": density}, energy=energy, search_epochs=2)
     model = task.build()
     result = train_classifier(task, model, recipe(epochs=3), callback=search)
-    largest = max(weight[0].numel() + weight[:, 0].numel() for weight in prunable(model).values())
-    weights = sum(weight.numel() for weight in prunable(model).values())
-    assert density - 2 * largest / weights < result.mask.density <= density
-    assert result.columns["kept"] == [pytest.approx(result.columns["kept"][0], abs=2 * largest / weights)] * 3
+    kept, best = search.scene.kept, search.best[None]
+    more = best | torch.eye(best.shape[1], dtype=torch.bool)[~best[0]]
+    assert result.mask.density == pytest.approx(float(kept.fraction(best)))
+    assert result.mask.density <= density < kept.fraction(more).max()
+    assert result.columns["kept"] == [pytest.approx(density, abs=0.25)] * 3
     assert result.columns["searching"] == [1, 1, 0]
     assert all(bits.any() for bits in search.scene.units.split(search.best).values())
 
