@@ -18,10 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from prunelib import registry
-from prunelib.compact.structure import save_structure
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
+from prunelib.models.structure import save_structure
 from prunelib.models.widths import NORMS, channel_axis
 from prunelib.storage.weights import load_weights
 from prunelib.tasks.base import open_task
@@ -76,7 +76,7 @@ def slim_run(
 ) -> None:
     """Compact a finished run and write outputs["weights"] (safetensors) and outputs["record"] (JSON).
 
-    ``prunelib.compact.structure.load_structure`` builds the smaller network from them. Raises ArtefactError when the
+    ``prunelib.models.structure.load_structure`` builds the smaller network from them. Raises ArtefactError when the
     weights or the mask are not this run's, MethodError when the network can't be compacted.
     """
     task = open_task(settings, data, device)

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from prunelib import registry
-from prunelib.compact.structure import load_structure
+from prunelib.compact.size import mask_sizes, structure_sizes
 from prunelib.errors import ArtefactError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import peak_memory_mb
-from prunelib.measure.size import mask_sizes, structure_sizes
+from prunelib.models.structure import load_structure
 from prunelib.runs import Run
 from prunelib.seeds import generator
 from prunelib.storage.files import sha256, write_json

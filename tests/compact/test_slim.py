@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from prunelib.compact.slim import compacted, compacted_size, slim_run
-from prunelib.compact.structure import load_structure
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
@@ -16,6 +15,7 @@ from prunelib.models.deep_decoder import deep_decoder
 from prunelib.models.hourglass import hourglass
 from prunelib.models.resnet import resnet18, resnet50, resnet_small
 from prunelib.models.squeezenet import squeezenet
+from prunelib.models.structure import load_structure
 from prunelib.models.vgg import vgg
 from prunelib.storage.weights import load_weights
 from prunelib.tasks.base import prunable

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from prunelib import registry
-from prunelib.compact.structure import save_structure
 from prunelib.errors import ArtefactError
 from prunelib.masks.mask import Mask
 from prunelib.models.build import build
+from prunelib.models.structure import save_structure
 from prunelib.storage.hdf5 import load_history
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import open_task, prunable

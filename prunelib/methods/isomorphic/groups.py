@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import _OutputOp
 
-from prunelib.methods.isomorphic.architectures import Attention, attentions
+from prunelib.models.attention import Attention, attentions
 from prunelib.models.widths import NORMS, Side, is_depthwise, width
 
 LAYERS = (_ConvNd, nn.Linear, *NORMS)

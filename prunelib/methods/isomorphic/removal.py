@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from prunelib.methods.isomorphic.architectures import keep_temperature_, set_heads_
 from prunelib.methods.isomorphic.groups import Group, removed_positions
+from prunelib.models.attention import keep_temperature_, set_heads_
 from prunelib.models.widths import keep_, replace_, width
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from prunelib import registry
-from prunelib.compact.structure import save_structure
 from prunelib.errors import ArtefactError, MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.groups import Fixed, Group, find_groups
@@ -25,6 +24,7 @@ from prunelib.methods.isomorphic.importance import (
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
 from prunelib.methods.isomorphic.removal import kept_layout, remove_
 from prunelib.methods.isomorphic.target import Arithmetic, Solution, solve
+from prunelib.models.structure import save_structure
 from prunelib.options import Count, NonNegative, Share
 from prunelib.registry import register
 from prunelib.seeds import generator

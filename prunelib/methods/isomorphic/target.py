@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.architectures import is_attention
 from prunelib.methods.isomorphic.groups import Group
 from prunelib.methods.isomorphic.ranking import Ranking
+from prunelib.models.attention import is_attention
 from prunelib.models.widths import Side, is_depthwise
 
 STEPS = 40  # halvings of [0, 1]: finer than any network's granularity

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunelib.methods.isomorphic.architectures import Attention
 from prunelib.methods.isomorphic.groups import Group
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
+from prunelib.models.attention import Attention
 from prunelib.seeds import generator
 
 

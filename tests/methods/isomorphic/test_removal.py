@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.architectures import set_heads_
 from prunelib.methods.isomorphic.groups import find_groups, removed_positions
 from prunelib.methods.isomorphic.importance import group_scores, saliencies
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
 from prunelib.methods.isomorphic.removal import remove_
+from prunelib.models.attention import set_heads_
 from prunelib.models.widths import channel_axis
 from prunelib.seeds import generator
 

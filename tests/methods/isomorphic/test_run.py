@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from prunelib.compact.structure import load_structure
 from prunelib.errors import ArtefactError, MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic import run
+from prunelib.models.structure import load_structure
 from prunelib.seeds import generator
 from prunelib.storage.weights import save_weights
 

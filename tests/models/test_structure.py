@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from prunelib.compact.structure import load_structure, save_structure
 from prunelib.errors import ArtefactError
 from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.methods.isomorphic.importance import random_scores
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
 from prunelib.methods.isomorphic.removal import remove_
 from prunelib.models.build import build
+from prunelib.models.structure import load_structure, save_structure
 from prunelib.seeds import generator
 from prunelib.storage.weights import load_weights, save_weights
 

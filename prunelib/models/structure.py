@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunelib.config import checked_options
 from prunelib.errors import ArtefactError, ConfigError, MethodError
-from prunelib.methods.isomorphic.architectures import attentions, set_heads_
+from prunelib.models.attention import attentions, set_heads_
 from prunelib.models.build import build
 from prunelib.models.widths import replace_, settle_
 from prunelib.storage.files import read_json, write_json

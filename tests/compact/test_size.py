@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from prunelib.compact.size import mask_sizes, structure_sizes
 from prunelib.masks.mask import Mask
-from prunelib.measure.size import mask_sizes, structure_sizes
 from prunelib.tasks.base import prunable
 
 EXAMPLE = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
