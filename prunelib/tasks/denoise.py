@@ -54,11 +54,12 @@ class Denoise:
         noise = torch.randn(photo.shape, generator=generator(seed, "noise"))
         self.clean = photo.to(self.device)
         self.noisy = (photo + sigma * noise).clamp(0, 1).to(self.device)
-        self.example = self._input(height, width).to(self.device)
+        self._layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format  # faster there
+        self.example = self._input(height, width).to(self.device).contiguous(memory_format=self._layout)
 
     def build(self) -> nn.Module:
         """Return the generator at its initial weights, in training mode (its norms see one image), on the device."""
-        return build(self.model, self.seed).to(self.device)
+        return build(self.model, self.seed).to(self.device, memory_format=self._layout)
 
     def batches(self, purpose: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (z, y) ``count`` times, for any purpose: there is one image."""
