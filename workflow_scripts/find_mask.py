@@ -7,7 +7,15 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.methods.find import find_mask
 
-    find_mask(step.settings, step.inputs["data"], step.outputs["mask"], step.inputs.get("parent"), step.device)
+    find_mask(
+        step.settings,
+        step.inputs["data"],
+        step.outputs["mask"],
+        step.inputs.get("parent"),
+        step.device,
+        checkpoints=step.checkpoints / "search",
+        checkpoint_seconds=step.checkpoint_seconds,
+    )
 
 
 if "snakemake" in globals():

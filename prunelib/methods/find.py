@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,29 @@ from prunelib import registry
 from prunelib.masks.mask import Mask
 from prunelib.models.build import global_stream
 from prunelib.seeds import generator
+from prunelib.storage.checkpoint import Checkpointer, identity
 from prunelib.tasks.base import Task, alive, open_task
 
 
-def find_mask(settings: Mapping[str, Any], data: Path, output: Path, parent: Path | None, device: str) -> None:
+def find_mask(
+    settings: Mapping[str, Any],
+    data: Path,
+    output: Path,
+    parent: Path | None,
+    device: str,
+    checkpoints: Path,
+    checkpoint_seconds: float,
+) -> None:
     """Find the mask of one run and write it to ``output`` with its search history and liveness report.
 
     Attributes of the file: method, budget, seed, density, alive, why, dead_layers (comma-separated). Its bytes depend
-    on the inputs alone. ``parent``: an earlier run's file, for methods that start from one. Raises MethodError as the
-    method does.
+    on the inputs alone. ``parent``: an earlier run's file, for methods that start from one; ``checkpoints``: directory
+    of its own, for methods that take long. Raises MethodError as the method does.
     """
+    inputs = {"data": Path(data)} | ({"parent": Path(parent)} if parent is not None else {})
+    checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
     task = open_task(settings, data, device)
-    mask, history = search(task, settings, parent)
+    mask, history = search(task, settings, parent, checkpointer)
     report = alive(task, task.build(), mask)
     budget = settings["budget"]
     mask.save(
@@ -35,13 +47,21 @@ def find_mask(settings: Mapping[str, Any], data: Path, output: Path, parent: Pat
         why=report.why,
         dead_layers=",".join(report.dead_layers),
     )
+    checkpointer.clear()
 
 
-def search(task: Task, settings: Mapping[str, Any], parent: Path | None) -> tuple[Mask, dict[str, list[float]]]:
-    """Call the method with its own random stream and options; return its mask and its history (maybe empty)."""
+def search(
+    task: Task, settings: Mapping[str, Any], parent: Path | None, checkpointer: Checkpointer
+) -> tuple[Mask, dict[str, list[float]]]:
+    """Call the method with its own random stream and options; return its mask and its history (maybe empty).
+
+    A method with a ``checkpointer`` argument gets one, and goes on from its newest state.
+    """
     method, seed = settings["method"], settings["seed"]
-    parents = {} if parent is None else {"parent": Path(parent)}
+    find = registry.load("method", method["uses"])
+    extras: dict[str, Any] = {} if parent is None else {"parent": Path(parent)}
+    if "checkpointer" in inspect.signature(find).parameters:
+        extras["checkpointer"] = checkpointer
     with global_stream(seed, "search-dropout"):  # a network with dropout draws from torch's own generators
-        find = registry.load("method", method["uses"])
-        found = find(task, settings["budget"], generator(seed, "search"), **method["options"], **parents)
+        found = find(task, settings["budget"], generator(seed, "search"), **method["options"], **extras)
     return found if isinstance(found, tuple) else (found, {})

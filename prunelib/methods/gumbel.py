@@ -5,6 +5,7 @@ Source: Optimal Eye Surgeon (ICML 2024), its mask-learning step; the weights nev
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from prunelib.masks.mask import Mask, from_scores
 from prunelib.methods.common import Prune, selected
 from prunelib.options import Count, NonNegative, Positive
 from prunelib.registry import register
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import Task
 
 SMOOTH = 1e-6  # added to a probability inside the logarithms of the divergence
@@ -32,6 +34,7 @@ def gumbel(
     task: Task,
     budget: Mapping[str, Any],
     generator: torch.Generator,
+    checkpointer: Checkpointer | None = None,
     *,
     steps: Count = 60000,
     lr: Positive = 0.01,
@@ -48,15 +51,19 @@ def gumbel(
     Adam(lr, eps 1e-8) from l = 0, one soft sample per step. ``prune`` says which parameters may go: "all" (biases and
     norms too, as published) or the "weights" of convolutions and linear layers. Returns the mask and, each
     ``log_every`` steps and at the last one, the columns step (0-based), loss (that step's, with the divergence) and
-    mean_logit (after the step).
+    mean_logit (after the step). With a checkpointer the search goes on from its newest state, with the same bits.
     """
     density = budget["value"]
     if density == 1:  # the prior would keep everything with certainty: nothing to learn
         return Mask.ones(selected(task.build(), prune)), {}
     search = LogitSearch(task, density, prune, kl, temperature, lr)
     history: dict[str, list[float]] = {"step": [], "loss": [], "mean_logit": []}
-    batches = tqdm(task.batches("search", steps), desc="mask search", total=steps, disable=None)
-    for step, batch in enumerate(batches):
+    state = checkpointer.load() if checkpointer else None
+    start = search.restore(state, generator, history) if state is not None else 0
+    batches = enumerate(itertools.islice(task.batches("search", steps), start, None), start)
+    for step, batch in tqdm(batches, desc="mask search", initial=start, total=steps, disable=None):
+        if checkpointer and checkpointer.due():
+            checkpointer.save(search.state(step, generator, history))
         logged = step % log_every == 0 or step == steps - 1
         divergence = kl_divergence(search.logits, density) if logged else 0
         loss = search.step(batch, generator)
@@ -92,6 +99,24 @@ class LogitSearch:
         self.logits.grad = slope.add_(kl_slope(self.logits, self.prior), alpha=self.kl)
         self.adam.step()
         return loss.detach()
+
+    def state(self, step: int, generator: torch.Generator, history: dict[str, list[float]]) -> dict[str, Any]:
+        """Return all that an exact resume before ``step`` needs."""
+        return {
+            "step": step,
+            "logits": self.logits,
+            "adam": self.adam.state_dict(),
+            "generator": generator.get_state(),
+            "history": history,
+        }
+
+    def restore(self, state: dict[str, Any], generator: torch.Generator, history: dict[str, list[float]]) -> int:
+        """Take back what ``state`` returned, in place; return the step to go on with."""
+        self.logits.copy_(state["logits"])
+        self.adam.load_state_dict(state["adam"])
+        generator.set_state(state["generator"])
+        history.update(state["history"])
+        return state["step"]
 
     def scores(self) -> dict[str, Tensor]:
         """Return the logits by parameter name and shape."""

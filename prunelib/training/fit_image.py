@@ -18,8 +18,8 @@ from prunelib.errors import PrunelibError
 from prunelib.masks.mask import Mask
 from prunelib.measure.image import psnr, ssim, to_pixels
 from prunelib.registry import register
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.denoise import Denoise
-from prunelib.training.checkpoint import Checkpointer
 from prunelib.training.result import Trained
 
 LAST = 10  # logged steps in psnr_last10: single late values jump when Adam spikes

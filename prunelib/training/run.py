@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,14 +20,14 @@ from prunelib.measure.cost import peak_memory_mb
 from prunelib.models.structure import load_structure
 from prunelib.runs import Run
 from prunelib.seeds import generator
-from prunelib.storage.files import sha256, write_json
+from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.files import write_json
 from prunelib.storage.hdf5 import save_history
 from prunelib.storage.provenance import provenance
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, open_task
 from prunelib.tasks.classify import Classify
 from prunelib.training.callbacks import Callback
-from prunelib.training.checkpoint import Checkpointer
 from prunelib.training.classify import evaluate
 from prunelib.training.result import Trained
 
@@ -75,12 +73,6 @@ def train_run(
     }
     _write(outputs, model, result, record)
     checkpointer.clear()
-
-
-def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """Digest of all that a checkpoint depends on: the settings and the bytes of the input files."""
-    files = {name: sha256(path) for name, path in inputs.items()}
-    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
 
 
 def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Module:

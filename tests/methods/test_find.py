@@ -44,7 +44,7 @@ def test_mask_history_and_report_are_written(data, tmp_path, method):
     def learned(task, budget, generator):
         return _random(task, budget, generator), {"step": [0.0, 1.0], "loss": [3.0, 2.0]}
 
-    find_mask(method(learned), data, tmp_path / "mask.h5", None, "cpu")
+    find_mask(method(learned), data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
     mask = Mask.load(tmp_path / "mask.h5")
     assert 0.1 < mask.density < 0.4
     with h5py.File(tmp_path / "mask.h5") as file:
@@ -59,7 +59,7 @@ def test_the_same_settings_find_the_same_mask(data, tmp_path, method):
     masks = []
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
         torch.rand(3)
-        find_mask({**described, "seed": seed}, data, tmp_path / f"{name}.h5", None, "cpu")
+        find_mask({**described, "seed": seed}, data, tmp_path / f"{name}.h5", None, "cpu", tmp_path / "states", 60.0)
         masks.append(Mask.load(tmp_path / f"{name}.h5"))
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
     assert any(not torch.equal(masks[0][name], masks[2][name]) for name in masks[0])
@@ -75,7 +75,7 @@ def test_dropout_in_a_scored_network_is_a_stream_of_the_seed(data, tmp_path, met
     histories = []
     for name in "ab":
         torch.rand(7)
-        find_mask(method(scored), data, tmp_path / f"{name}.h5", None, "cpu")
+        find_mask(method(scored), data, tmp_path / f"{name}.h5", None, "cpu", tmp_path / "states", 60.0)
         with h5py.File(tmp_path / f"{name}.h5") as file:
             histories.append(file["history/mean"][0])
     assert histories[0] == histories[1]
@@ -85,7 +85,7 @@ def test_a_dead_mask_is_written_with_its_cause(data, tmp_path, method):
     def nothing(task, budget, generator):
         return Mask({name: torch.zeros_like(w, dtype=torch.bool) for name, w in prunable(task.build()).items()})
 
-    find_mask(method(nothing), data, tmp_path / "mask.h5", None, "cpu")
+    find_mask(method(nothing), data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
     with h5py.File(tmp_path / "mask.h5") as file:
         assert not file.attrs["alive"] and file.attrs["why"] == "the mask keeps nothing"
         assert file.attrs["dead_layers"].split(",")[0] == "features.0.weight"
@@ -99,8 +99,29 @@ def test_options_and_parent_reach_the_method(data, tmp_path, method):
         return _random(task, budget, generator)
 
     described = method(asks) | {"method": {"uses": "given", "options": {"rounds": 3}}}
-    find_mask(described, data, tmp_path / "mask.h5", tmp_path / "parent.safetensors", "cpu")
-    assert seen == {"rounds": 3, "parent": tmp_path / "parent.safetensors", "budget": BUDGET}
+    parent = tmp_path / "parent.safetensors"
+    parent.write_bytes(b"weights")
+    find_mask(described, data, tmp_path / "mask.h5", parent, "cpu", tmp_path / "states", 60.0)
+    assert seen == {"rounds": 3, "parent": parent, "budget": BUDGET}
+
+
+def test_a_killed_search_goes_on_where_it_was(data, tmp_path, method):
+    starts = []
+
+    def slow(task, budget, generator, checkpointer):
+        state = checkpointer.load() or {"step": 0}
+        starts.append(state["step"])
+        if state["step"] == 0:
+            checkpointer.save({"step": 3})
+            raise KeyboardInterrupt
+        return _random(task, budget, generator)
+
+    described = method(slow)
+    with pytest.raises(KeyboardInterrupt):
+        find_mask(described, data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
+    find_mask(described, data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
+    assert starts == [0, 3]
+    assert not (tmp_path / "states").exists()
 
 
 def test_a_methods_error_leaves_no_file(data, tmp_path, method):
@@ -108,7 +129,7 @@ def test_a_methods_error_leaves_no_file(data, tmp_path, method):
         raise MethodError("can't")
 
     with pytest.raises(MethodError):
-        find_mask(method(fails), data, tmp_path / "mask.h5", None, "cpu")
+        find_mask(method(fails), data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ from prunelib import registry
 from prunelib.masks.mask import Mask
 from prunelib.methods.gumbel import LogitSearch, gumbel, kl_divergence, kl_slope
 from prunelib.seeds import generator
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
 from prunelib.tasks.classify import Classify
 from tests.picture import denoise, write_picture
@@ -138,6 +139,32 @@ def test_equal_seeds_find_equal_masks(task):
     assert past == same
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+class Stops(Checkpointer):
+    """Saves at every step and is killed right after it has saved step 4."""
+
+    def save(self, state):
+        super().save(state)
+        if state["step"] == 4:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["denoise", "classify"])
+def test_a_resumed_search_equals_an_uninterrupted_one(task, tmp_path, kind):
+    if kind == "classify":
+        task = Classify(write_squares(tmp_path / "squares.h5"), LEARNS_FAST, 0, batch_size=16)
+
+    def run(checkpointer=None):
+        budget = {"kind": "density", "value": 0.2}
+        return gumbel(task, budget, generator(0, "search"), checkpointer, steps=9, lr=0.1, log_every=2)
+
+    (straight, history) = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(Stops(tmp_path / "states", 0, "this search"))
+    resumed, again = run(Checkpointer(tmp_path / "states", 1000, "this search"))
+    assert history == again and history["step"] == [0, 2, 4, 6, 8]
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
 def test_the_found_subnetwork_draws_the_picture_untrained(tmp_path):

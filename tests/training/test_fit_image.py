@@ -8,8 +8,8 @@ import torch
 from prunelib.errors import PrunelibError
 from prunelib.masks.mask import Mask
 from prunelib.measure.image import psnr, ssim
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
-from prunelib.training.checkpoint import Checkpointer
 from prunelib.training.fit_image import fit_image
 from tests.picture import RECIPE, SIDE, denoise, write_picture
 

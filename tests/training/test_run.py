@@ -18,7 +18,7 @@ from prunelib.storage.hdf5 import load_history
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import open_task, prunable
 from prunelib.training.callbacks import Callback
-from prunelib.training.run import identity, train_run
+from prunelib.training.run import train_run
 from tests.tiny import LEARNS_FAST, MODEL, recipe, settings, write_squares
 
 FACTS = {"classes": 3, "in_channels": 1}
@@ -187,16 +187,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data, tmp_path, monke
     for name in ("weights.safetensors", "history.h5"):
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
     assert not (tmp_path / "killed" / "checkpoints").exists()
-
-
-def test_identity_is_that_of_settings_and_inputs(data, tmp_path):
-    mask = _save_mask(tmp_path / "mask.h5")
-    first = identity(settings(), {"data": data, "mask": tmp_path / "mask.h5"})
-    assert first == identity(settings(), {"data": data, "mask": tmp_path / "mask.h5"})
-    assert first != identity(settings(seed=1), {"data": data, "mask": tmp_path / "mask.h5"})
-    mask["features.0.weight"][0] = ~mask["features.0.weight"][0]
-    mask.save(tmp_path / "mask.h5")
-    assert first != identity(settings(), {"data": data, "mask": tmp_path / "mask.h5"})
 
 
 def test_a_loss_that_is_no_number_becomes_null(data, tmp_path):

@@ -11,9 +11,9 @@ from prunelib.methods.ising.gates import gated_forward
 from prunelib.methods.ising.rest import owned
 from prunelib.methods.ising.search import ising
 from prunelib.seeds import generator
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
 from prunelib.tasks.classify import Classify
-from prunelib.training.checkpoint import Checkpointer
 from prunelib.training.classify import train_classifier
 from tests.tiny import recipe, write_squares
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from prunelib.training.checkpoint import FORMAT, Checkpointer
+from prunelib.storage.checkpoint import FORMAT, Checkpointer, identity
 
 STATE = {"weights": torch.arange(6.0).reshape(2, 3), "epoch": 3, "columns": {"loss": [1.0, 0.5]}, "best": None}
 
@@ -130,3 +130,14 @@ def test_twenty_kills_while_saving_leave_a_whole_state(tmp_path):
         assert (state["weights"] == state["epoch"]).all()
         reached = state["epoch"]
     assert reached > 0
+
+
+def test_identity_is_that_of_settings_and_inputs(tmp_path):
+    files = {"data": tmp_path / "data.h5", "mask": tmp_path / "mask.h5"}
+    for path in files.values():
+        path.write_bytes(b"1")
+    first = identity({"seed": 0}, files)
+    assert first == identity({"seed": 0}, files)
+    assert first != identity({"seed": 1}, files)
+    files["mask"].write_bytes(b"2")
+    assert first != identity({"seed": 0}, files)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import os
 import pickle
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunelib.storage.files import atomic_path
+from prunelib.storage.files import atomic_path, sha256
 
 FORMAT = b"prunelib-checkpoint-1\n"
 log = logging.getLogger(__name__)
@@ -74,6 +76,12 @@ class Checkpointer:
     def clear(self) -> None:
         """Remove the directory: the run has ended well."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """Digest of all that a checkpoint depends on: the settings and the bytes of the input files."""
+    files = {name: sha256(path) for name, path in inputs.items()}
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
