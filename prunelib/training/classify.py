@@ -18,13 +18,13 @@ from tqdm import tqdm
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
 from prunelib.measure.accuracy import accuracy
+from prunelib.methods.callbacks import Callback
 from prunelib.models.build import global_stream
 from prunelib.registry import register
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.classify import Classify, Split
 from prunelib.training.augment import augment
-from prunelib.training.callbacks import Callback
 from prunelib.training.recipes import optimizer, rate
 from prunelib.training.result import Trained
 

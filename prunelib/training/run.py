@@ -17,6 +17,7 @@ from prunelib.errors import ArtefactError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import peak_memory_mb
+from prunelib.methods.callbacks import Callback
 from prunelib.models.structure import load_structure
 from prunelib.runs import Run
 from prunelib.seeds import generator
@@ -27,7 +28,6 @@ from prunelib.storage.provenance import provenance
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, open_task
 from prunelib.tasks.classify import Classify
-from prunelib.training.callbacks import Callback
 from prunelib.training.classify import evaluate
 from prunelib.training.result import Trained
 

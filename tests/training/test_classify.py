@@ -9,10 +9,10 @@ import torch
 
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
+from prunelib.methods.callbacks import Callback
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
 from prunelib.tasks.classify import Classify
-from prunelib.training.callbacks import Callback
 from prunelib.training.classify import evaluate, train_classifier
 from tests.tiny import LEARNS_FAST, MODEL, recipe, write_squares
 

@@ -12,12 +12,12 @@ from torch import nn
 from prunelib import registry
 from prunelib.errors import ArtefactError
 from prunelib.masks.mask import Mask
+from prunelib.methods.callbacks import Callback
 from prunelib.models.build import build
 from prunelib.models.structure import save_structure
 from prunelib.storage.hdf5 import load_history
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import open_task, prunable
-from prunelib.training.callbacks import Callback
 from prunelib.training.run import train_run
 from tests.tiny import LEARNS_FAST, MODEL, recipe, settings, write_squares
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunelib import registry
 from prunelib.masks.mask import Mask
 from prunelib.measure.accuracy import accuracy
+from prunelib.methods.callbacks import Callback
 from prunelib.methods.ising.counts import Kept
 from prunelib.methods.ising.energy import Scene
 from prunelib.methods.ising.evolution import FEWEST, children, initial, select
@@ -21,7 +22,6 @@ from prunelib.options import Count, Fraction, Word
 from prunelib.registry import register
 from prunelib.seeds import generator as stream
 from prunelib.tasks.classify import Classify
-from prunelib.training.callbacks import Callback
 
 TOP_UPS = 16  # attempts to add random units to the frozen state, each until one does not fit
 
