@@ -62,7 +62,7 @@ rule draw_figures:
         **plan.resources("report"),
     params:
         code=plan.code("draw_figures"),
-        directory="results/figures",
+        directory=lambda wildcards, output: os.path.dirname(output[0]),
     script:
         "../workflow_scripts/draw_figures.py"
 

@@ -12,7 +12,8 @@ import pytest
 import prunelib
 
 ROOT = Path(__file__).parents[1]
-FLOORS = prunelib.__doc__.split("):\n")[1].split(".")[0].replace("\n", " ").replace(" ", "").split(",") + ["__main__"]
+LIST = prunelib.__doc__.split("):\n")[1].split(".")[0]
+FLOORS = [*"".join(LIST.split()).split(","), "__main__"]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "prunelib").rglob("*.py"))
 
 
