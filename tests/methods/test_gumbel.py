@@ -8,7 +8,7 @@ import torch
 from torch.func import functional_call
 
 from prunelib import registry
-from prunelib.masks.mask import Mask
+from prunelib.masks.mask import Mask, from_scores
 from prunelib.methods.gumbel import LogitSearch, gumbel, kl_divergence, kl_slope
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer
@@ -85,10 +85,17 @@ def test_a_step_is_adam_on_the_gradient_of_loss_plus_divergence(task):
 
 
 def test_the_first_published_step_moves_the_mean_logit_by_half_a_thousandth(tmp_path):
-    model = {"builder": "hourglass", "options": {"channels": [8, 64, 128]}}
-    wide = denoise(write_picture(tmp_path / "picture.h5"), model=model)
-    _, history = find(wide, 0.05, steps=1)
-    assert history["mean_logit"][0] == pytest.approx(-5e-4, abs=2.5e-4)
+    """The published generator at the smallest size it draws, its logged mean logit and its number of kept entries."""
+    picture = write_picture(tmp_path / "picture.h5", 192, 192)
+    mask, history = find(denoise(picture, model={"builder": "hourglass", "options": {}}), 0.05, steps=1)
+    assert history["mean_logit"][0] == pytest.approx(-5e-4, abs=1e-4)
+    assert (mask.size, mask.kept) == (3_008_867, 150_443)
+
+
+@pytest.mark.parametrize(("density", "kept"), [(0.05, 150_443), (0.03, 90_266), (0.035, 105_310), (0.04, 120_354)])
+def test_the_published_numbers_of_kept_entries(density, kept):
+    scores = {"flat": torch.zeros(3_008_867)}
+    assert from_scores(scores, density, generator(0, "search")).kept == kept
 
 
 def test_an_entry_without_data_gradient_moves_by_the_divergence_alone(task):
