@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from prunelib import registry
@@ -158,16 +159,15 @@ class Grid:
             raise ConfigError(
                 f"{where}.recipe: '{block.recipe}' is not in recipes.{hint} Allowed: {', '.join(settings.recipes)}."
             )
-        for task in block.tasks:
-            for model in block.models:
-                self._check_fit(task, model, block.recipe, where)
-                for method in block.methods:
-                    settings.named("methods", method, f"{where}.methods")
-                    for label in block.budgets:
-                        for seed in block.seeds or settings.seeds:
-                            self._add(Run(paper, task, model, method, label, seed), block.recipe, where)
+        for task, model in product(block.tasks, block.models):
+            self._check_fit(task, model, block.recipe, where)
+        for method in block.methods:
+            settings.named("methods", method, f"{where}.methods")
+        seeds = block.seeds or settings.seeds
+        for labels in product(block.tasks, block.models, block.methods, block.budgets, seeds):
+            self._add(Run(paper, *labels), block.recipe, seeds, where)
 
-    def _add(self, run: Run, recipe: str, where: str) -> None:
+    def _add(self, run: Run, recipe: str, seeds: list[int], where: str) -> None:
         """Add a run and, for a method that prunes in rounds, the chain of looser budgets it comes from."""
         budget = Budget.parse(run.budget, f"{where}.budgets")
         entry = self.method_entry(run.method)
@@ -180,7 +180,7 @@ class Grid:
         if entry.facts.get("parent", "none") == "previous" and budget.kind == "density":
             self._add_chain(run, budget, recipe)
         else:
-            self._plan(run, Planned(recipe, self._single_parent(run, entry, where)))
+            self._plan(run, Planned(recipe, self._single_parent(run, entry, seeds)))
 
     def _add_chain(self, run: Run, budget: Budget, recipe: str) -> None:
         assert budget.value is not None
@@ -193,7 +193,8 @@ class Grid:
             self._plan(member, Planned(recipe, parent, previous))
             parent, previous = member, Budget.parse(label).value or 1.0
 
-    def _single_parent(self, run: Run, entry: registry.Entry, where: str) -> Run | None:
+    def _single_parent(self, run: Run, entry: registry.Entry, seeds: list[int]) -> Run | None:
+        """The one run a run starts from. A transferred mask comes from another seed, for other initial weights."""
         kind = entry.facts.get("parent", "none")
         if kind == "dense":
             return Run(run.paper, run.task, run.model, "dense", "full", run.seed)
@@ -201,7 +202,8 @@ class Grid:
             options = self.settings.named("methods", run.method).options
             self.settings.named("methods", options["of"], f"methods.{run.method}.of")
             self.settings.named("tasks", options["from_task"], f"methods.{run.method}.from_task")
-            return Run(run.paper, options["from_task"], run.model, options["of"], run.budget, run.seed)
+            seed = seeds[(seeds.index(run.seed) + 1) % len(seeds)]
+            return Run(run.paper, options["from_task"], run.model, options["of"], run.budget, seed)
         return None
 
     def _plan(self, run: Run, plan: Planned) -> None:

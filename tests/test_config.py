@@ -97,7 +97,7 @@ def with_fault(path: str, value: object) -> dict[str, Any]:
 def test_small_grid_has_the_expected_runs() -> None:
     grid = Grid(load(SMALL))
     paths = [run.path for run in grid.runs]
-    assert len(paths) == 2 * (1 + 1 + 4) - 0 + 2 - 0  # dense, gumbel, imp's chain of four; rreg: two seeds each
+    assert len(paths) == 2 * (1 + 1 + 4) + 2  # dense, gumbel, imp's chain of four; rreg: two seeds each
     assert "oes/denoise/hourglass/imp/density0.2154/seed1" in paths
 
 
@@ -134,7 +134,7 @@ def test_missing_parent_is_refused() -> None:
     raw["methods"]["moved"] = {"uses": "transfer", "of": "gumbel", "from_task": "elsewhere"}
     raw["tasks"]["elsewhere"] = {"kind": "denoise", "data": "photo"}
     raw["grid"]["oes"].append({**raw["grid"]["oes"][1], "methods": ["moved"]})
-    with pytest.raises(ConfigError, match=r"starts from oes/elsewhere/hourglass/gumbel/density0\.1/seed0"):
+    with pytest.raises(ConfigError, match=r"starts from oes/elsewhere/hourglass/gumbel/density0\.1/seed1"):
         Grid(load(raw))
 
 

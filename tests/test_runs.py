@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,3 +76,12 @@ def test_description_is_plain_and_complete() -> None:
     assert described["budget"] == {"kind": "density", "value": 0.1, "previous": None}
     assert described["recipe"] == {"loop": "fit_image", "lr": 0.01, "steps": 5, "log_every": 50}
     assert described["seed"] == 1
+
+
+def test_a_transferred_mask_is_another_seeds() -> None:
+    raw = copy.deepcopy(SMALL)
+    raw["methods"]["moved"] = {"uses": "transfer", "of": "gumbel", "from_task": "denoise"}
+    raw["tasks"]["again"] = {"kind": "denoise", "data": "photo"}
+    raw["grid"]["oes"].append({**raw["grid"]["oes"][1], "tasks": ["again"], "methods": ["moved"]})
+    parent = Grid(load(raw)).parent(Run("oes", "again", "hourglass", "moved", "density0.1", 1))
+    assert parent == Run("oes", "denoise", "hourglass", "gumbel", "density0.1", 0)

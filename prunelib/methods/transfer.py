@@ -17,8 +17,9 @@ from prunelib.tasks.base import Task
 def transfer(
     task: Task, budget: dict[str, Any], generator: torch.Generator, *, of: Word, from_task: Word, parent: Path
 ) -> Mask:
-    """Return the mask that method ``of`` found on task ``from_task`` at the same budget and seed.
+    """Return the mask that method ``of`` found on task ``from_task`` at the same budget.
 
-    Only the mask moves; weights and the generator's input are this run's own (OES, mask transfer).
+    The grid takes it from the next seed of the block, so that it meets other initial weights and another input than
+    those it was found with (OES, mask transfer); with one seed only they are the same.
     """
     return Mask.load(parent)
