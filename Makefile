@@ -21,6 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 all: setup  ## set up, then regenerate every result and the report with profiles/default (the default goal)
 	@"$(BIN)/snakemake" $(CORES_OPTION) $(ARGS)
+	@[ ! -f results/report/index.html ] || echo "Open the report: $(CURDIR)/results/report/index.html"
 
 test: setup  ## set up, then run the tests; ARGS="-m 'not slow'" for the fast ones
 	@"$(BIN)/pytest" $(ARGS)

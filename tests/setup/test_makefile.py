@@ -43,13 +43,14 @@ def clean(tree, *arguments, stdin=subprocess.DEVNULL):
     return subprocess.run(["make", "clean", *arguments], cwd=tree, stdin=stdin, text=True, capture_output=True)
 
 
-def test_default_goal_runs_the_workflow_on_all_cores():
-    assert commands()[-1] == '".venv/bin/snakemake" --cores all '
-    assert commands("CORES=3", "ARGS=oes -n")[-1] == '".venv/bin/snakemake" --cores 3 oes -n'
+def test_default_goal_runs_the_workflow_on_all_cores_and_names_the_page():
+    assert commands()[-2] == '".venv/bin/snakemake" --cores all '
+    assert "results/report/index.html" in commands()[-1]
+    assert commands("CORES=3", "ARGS=oes -n")[-2] == '".venv/bin/snakemake" --cores 3 oes -n'
 
 
 def test_a_profile_brings_its_own_cores():
-    assert commands("ARGS=--profile profiles/slurm")[-1] == '".venv/bin/snakemake"  --profile profiles/slurm'
+    assert commands("ARGS=--profile profiles/slurm")[-2] == '".venv/bin/snakemake"  --profile profiles/slurm'
 
 
 def test_a_python_that_was_named_is_not_replaced():
