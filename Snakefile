@@ -20,7 +20,9 @@ include: "rules/crossover.smk"
 include: "rules/report.smk"
 
 
+# Naming every run makes Snakemake notice one that was deleted, though the page built from it is still there.
 rule all:
     default_target: True
     input:
+        plan.everything(),
         "results/report/index.html",

@@ -93,4 +93,5 @@ rule build_page:
 
 rule report:
     input:
+        plan.everything(),
         rules.build_page.output,
