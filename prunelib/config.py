@@ -165,6 +165,9 @@ def checked_options(kind: str, name: str, given: Mapping[str, Any], where: str) 
     if missing:
         raise ConfigError(f"{where}: {kind} '{name}' needs {', '.join(missing)}.")
     values = {key: option.default for key, option in known.items()} | dict(given)
+    for key, value in values.items():
+        if isinstance(value, str) and registry.entries(key):  # an option named like a kind names one of that kind
+            registry.entry(key, value, f"{where}.{key}")
     return {key: _checked(values[key], known[key].annotation, f"{where}.{key}") for key in known}
 
 

@@ -63,6 +63,7 @@ FAULTS = [
     ("models.hourglass.channels", [4, 0], ["models.hourglass.channels", "greater than or equal to 1"]),
     ("methods.gumbel.lr", "fast", ["methods.gumbel.lr", "'fast'", "Positive"]),
     ("methods.gumbel.step", 3, ["methods.gumbel.step", "unknown option", "Did you mean 'steps'"]),
+    ("methods.gumbel", {"uses": "ising", "energy": "marginn"}, ["methods.gumbel.energy", "Did you mean 'margin'"]),
     ("methods.gumbel.uses", None, ["methods.gumbel", "needs 'uses'"]),
     ("recipes.fit.lrr", 0.1, ["recipes.fit.lrr", "unknown key", "Did you mean 'lr'"]),
     ("recipes.fit.lr", 0, ["recipes.fit.lr", "greater than 0"]),
