@@ -47,6 +47,8 @@ PARTS = (
             "40 000 training steps. At a smaller scale only directions can be compared, not decibels.",
             "Every mask here has the density of the OES mask. In the authors' own logs the published SynFlow and GraSP "
             "curves belong to networks that keep 95 % of their weights.",
+            "OES prunes norms and biases too, which shuts whole channels; the other masks prune weights only. “OES, "
+            "weights” and “SynFlow, all” swap that: read them before crediting the learned mask alone.",
             "Peak PSNR is an upper bound that nobody reaches without the clean picture. Single final values jump when "
             "the optimizer spikes; the median of the last ten logged values does not.",
         ),
@@ -65,8 +67,8 @@ PARTS = (
             "at initialisation and masks gradients only, so its networks are not sparse while they train.",
             "Equal degree is not equal size: RReg keeps more edges where a layer widens and fewer where it is square. "
             "Compare the obtained density before crediting the graph.",
-            "The advantage is expected at small degrees, where XNet and random graphs leave channels without input; "
-            "with more edges the families come together.",
+            "The advantage is expected at small degrees, where XNet and random graphs leave channels without input, "
+            "first of all in the first layer; with more edges the families come together.",
         ),
     ),
     Part(
