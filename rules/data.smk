@@ -19,3 +19,9 @@ rule prepare_data:
         **plan.source_params(),
     script:
         "../workflow_scripts/prepare_data.py"
+
+
+# All data sets of the grid, for instance where there is a network before the rest runs where there is none.
+rule data:
+    input:
+        plan.data(),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prunelib import config, registry
+from prunelib import config
 from prunelib.config import PARTS
 from prunelib.report import captions
 from prunelib.runs import Grid, Run
@@ -103,6 +103,10 @@ class Plan:
         code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
         return {"settings": settings, "code": code, "mode": self.settings.mode}
 
+    def data(self) -> list[str]:
+        """Every data set the grid uses."""
+        return sorted({data_path(self.grid.data(run)) for run in self.grid.runs})
+
     def source(self, label: str) -> dict[str, Any]:
         """What prepares a data set: its source, options and the digest of the code."""
         named = self.settings.named("data", label)
@@ -160,11 +164,6 @@ class Plan:
         device = self.settings.device
         gpu = wanted["gpu"] and (device == "cuda" or (device == "auto" and Path("/dev/nvidiactl").exists()))
         return {"mem_mb": wanted["mem_mb"], "runtime": wanted["runtime"], "gpu": int(gpu)}
-
-    def unused(self) -> list[str]:
-        """Registered methods that no run uses (shown by ``python -m prunelib list``)."""
-        used = {self.grid.method_entry(run.method).name for run in self.grid.runs}
-        return [name for name in registry.names("method") if name not in used]
 
 
 def path(run: Run, file: str) -> str:
