@@ -1,11 +1,19 @@
 # Regenerates every result of the four papers. `snakemake` does it all, `snakemake oes` one paper, any path one result.
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
+
+from prunelib.config import read
+from prunelib.errors import PrunelibError
 
 min_version("9.0")
 
 
 # A configuration file given on the command line replaces the quick grid, it is not merged into it.
 if "grid" not in config:
+    try:
+        read("config.yaml")  # says where a broken file is broken
+    except PrunelibError as error:
+        raise WorkflowError(f"The configuration can't be used. {error}") from None
 
     configfile: "config.yaml"
 

@@ -6,11 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from prunelib import __version__, registry
-from prunelib.config import load
-from prunelib.errors import ConfigError, PrunelibError
+from prunelib.config import load, read
+from prunelib.errors import PrunelibError
 from prunelib.runs import Grid
 
 KINDS = ("data", "model", "task", "method", "energy", "family")
@@ -51,13 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_grid(file: Path) -> Grid:
     """Read and check a configuration file; raises ConfigError for a missing file or broken YAML too."""
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: can't be read as YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{file}: holds {type(raw).__name__}; a configuration is a mapping of keys.")
-    return Grid(load(raw))
+    return Grid(load(read(file)))
 
 
 def check(file: Path) -> None:

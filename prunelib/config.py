@@ -9,8 +9,10 @@ is allowed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from prunelib import options as option_types
@@ -138,6 +140,17 @@ SECTIONS: dict[Section, tuple[str, str]] = {
     "methods": ("method", "uses"),
     "tasks": ("task", "kind"),
 }
+
+
+def read(file: str | Path) -> dict[str, Any]:
+    """Read a configuration file; raises ConfigError, naming file and line, when it is missing or no YAML mapping."""
+    try:
+        raw = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: can't be read as YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{file}: holds {type(raw).__name__}; a configuration is a mapping of keys.")
+    return raw
 
 
 def load(raw: Mapping[str, Any]) -> Settings:

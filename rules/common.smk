@@ -2,9 +2,6 @@
 import os
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
-from prunelib.errors import PrunelibError
 from prunelib.workflow.lock import guard
 from prunelib.workflow.plan import Plan
 
