@@ -84,7 +84,6 @@ class Planned:
 
     recipe: str
     parent: Run | None
-    previous: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,14 +135,14 @@ class Grid:
         """Return everything a step needs to know of a run, as plain types (see prunelib.workflow.steps)."""
         task = self.settings.named("tasks", run.task)
         model, method = self.settings.named("models", run.model), self.settings.named("methods", run.method)
-        budget, plan = Budget.parse(run.budget), self.plan(run)
+        budget, recipe = Budget.parse(run.budget), self.plan(run).recipe
         return {
             "run": {name: getattr(run, name) for name in ("paper", "task", "model", "method", "budget", "seed")},
             "task": {"kind": task.name, "options": {key: v for key, v in task.options.items() if key != "data"}},
             "model": {"builder": model.name, "options": model.options},
             "method": {"uses": method.name, "options": method.options},
-            "budget": {"kind": budget.kind, "value": budget.value, "previous": plan.previous},
-            "recipe": self.settings.recipes[plan.recipe].model_dump(),
+            "budget": {"kind": budget.kind, "value": budget.value},
+            "recipe": self.settings.recipes[recipe].model_dump(),
             "seed": run.seed,
             "scale": self.settings.scale,
         }
@@ -186,12 +185,12 @@ class Grid:
         assert budget.value is not None
         rounds = self.settings.named("methods", run.method).options["rounds"]
         densities = [1.0] + [budget.value ** (k / rounds) for k in range(1, rounds)] + [budget.value]
-        parent = previous = None
+        parent = None
         for density in densities:
             label = "full" if density == 1.0 else Budget("density", density).label
             member = Run(run.paper, run.task, run.model, run.method, label, run.seed)
-            self._plan(member, Planned(recipe, parent, previous))
-            parent, previous = member, Budget.parse(label).value or 1.0
+            self._plan(member, Planned(recipe, parent))
+            parent = member
 
     def _single_parent(self, run: Run, entry: registry.Entry, seeds: list[int]) -> Run | None:
         """The one run a run starts from. A transferred mask comes from another seed, for other initial weights."""

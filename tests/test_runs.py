@@ -65,7 +65,6 @@ def test_imp_is_a_chain_of_runs_from_dense_to_its_density() -> None:
     while parent := grid.parent(chain[-1]):
         chain.append(parent)
     assert [member.budget for member in chain] == ["density0.1", "density0.2154", "density0.4642", "full"]
-    assert [grid.plan(member).previous for member in chain] == [0.2154, 0.4642, 1.0, None]
 
 
 def test_description_is_plain_and_complete() -> None:
@@ -73,7 +72,7 @@ def test_description_is_plain_and_complete() -> None:
     described = grid.describe(Run("oes", "denoise", "hourglass", "gumbel", "density0.1", 1))
     assert described["method"]["uses"] == "gumbel"
     assert described["method"]["options"]["steps"] == 3
-    assert described["budget"] == {"kind": "density", "value": 0.1, "previous": None}
+    assert described["budget"] == {"kind": "density", "value": 0.1}
     assert described["recipe"] == {"loop": "fit_image", "lr": 0.01, "steps": 5, "log_every": 50}
     assert described["seed"] == 1
 

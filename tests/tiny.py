@@ -42,7 +42,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "run": {"paper": "expanders", "task": "squares", "model": "tiny", "method": "m", "budget": "full", "seed": 0},
         "task": {"kind": "classify", "options": {"batch_size": 16, "size": None}},
         "model": MODEL,
-        "budget": {"kind": "full", "value": None, "previous": None},
+        "budget": {"kind": "full", "value": None},
         "recipe": recipe(),
         "seed": 0,
         "scale": "quick",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ def find_mask(
 ) -> None:
     """Find the mask of one run and write it to ``output`` with its search history and liveness report.
 
-    Attributes of the file: method, budget, seed, density, alive, why, dead_layers (comma-separated). Its bytes depend
-    on the inputs alone. ``parent``: an earlier run's file, for methods that start from one; ``checkpoints``: directory
-    of its own, for methods that take long. Raises MethodError as the method does.
+    Attributes of the file: method, settings (JSON), budget, seed, density, alive, why, dead_layers (comma-separated).
+    Its bytes depend on the inputs alone. ``parent``: an earlier run's file, for methods that start from one;
+    ``checkpoints``: directory of its own, for methods that take long. Raises MethodError as the method does.
     """
     inputs = {"data": Path(data)} | ({"parent": Path(parent)} if parent is not None else {})
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
@@ -40,6 +41,7 @@ def find_mask(
         output,
         history,
         method=settings["method"]["uses"],
+        settings=json.dumps(settings, sort_keys=True),
         budget=budget["kind"] if budget["value"] is None else f"{budget['kind']}{budget['value']:.4g}",
         seed=settings["seed"],
         density=mask.density,

@@ -67,6 +67,7 @@ def train_run(
         "status": "ok" if report.alive else "dead",
         "why": report.why,
         "scale": settings["scale"],
+        "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
         "metrics": {name: _finite(value) for name, value in metrics.items()},
         "timing": _timing(checkpointer, result, task.device),
         "provenance": provenance(inputs),

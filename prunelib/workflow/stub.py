@@ -52,7 +52,7 @@ def _metrics(settings: dict[str, Any], random: np.random.Generator) -> dict[str,
     else:
         own = {"top1": float(random.random()), "top1_start": 0.1, "loss": 1.0, "val_top1": 0.5, "val_loss": 1.0}
     timing = {"wall_s": 0.0, "cpu_s": 0.0, "steps": 3, "step_ms": 0.0, "peak_rss_mb": 0.0}
-    head = {"run": {**run, "path": path}, "status": "ok", "why": "", "scale": settings["scale"]}
+    head = {"run": {**run, "path": path}, "status": "ok", "why": "", "scale": settings["scale"], "settings": settings}
     return {**head, "metrics": shared | own, "timing": timing, "provenance": {"stub": True}}
 
 

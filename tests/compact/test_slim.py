@@ -209,7 +209,7 @@ def test_a_run_is_slimmed_and_built_again(tmp_path):
     given = settings(
         model={"builder": "resnet_small", "options": {"width": 4, "blocks": 1}},
         method={"uses": "ising", "options": options},
-        budget={"kind": "density", "value": 0.4, "previous": None},
+        budget={"kind": "density", "value": 0.4},
         recipe=recipe(epochs=2),
     )
     outputs = {name: tmp_path / name for name in ("weights", "history", "metrics", "mask")}

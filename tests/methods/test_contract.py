@@ -16,8 +16,8 @@ from prunelib.storage.weights import save_weights
 from prunelib.tasks.base import Task, open_task, prunable
 
 BUDGETS = {
-    "density": {"kind": "density", "value": 0.3, "previous": 0.5},
-    "degree": {"kind": "degree", "value": 3.0, "previous": None},
+    "density": {"kind": "density", "value": 0.3},
+    "degree": {"kind": "degree", "value": 3.0},
 }
 # Options that make a method cheap enough for a test; everything else keeps its default.
 FAST = {"gumbel": {"steps": 5, "log_every": 1}, "synflow": {"rounds": 5}, "rreg_merge": {"candidates": 3}}

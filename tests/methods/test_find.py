@@ -1,5 +1,7 @@
 """The find-a-mask step: it passes the method what it asks for and writes mask, history and liveness."""
 
+import json
+
 import h5py
 import pytest
 import torch
@@ -12,7 +14,7 @@ from prunelib.methods.find import find_mask
 from prunelib.tasks.base import open_task, prunable
 from tests.tiny import settings, write_squares
 
-BUDGET = {"kind": "density", "value": 0.25, "previous": None}
+BUDGET = {"kind": "density", "value": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,7 @@ def test_mask_history_and_report_are_written(data, tmp_path, method):
         assert file["history/loss"][()].tolist() == [3.0, 2.0]
         found = dict(file.attrs)
     assert (found["method"], found["budget"], found["seed"]) == ("given", "density0.25", 0)
+    assert json.loads(found["settings"])["budget"] == BUDGET
     assert found["density"] == mask.density and found["alive"] and found["why"] == ""
 
 

@@ -55,6 +55,7 @@ def test_a_dense_run(data, tmp_path):
     record, weights = _train(settings(), data, tmp_path)
     assert record["run"]["path"] == "expanders/squares/tiny/m/full/seed0"
     assert (record["status"], record["why"], record["scale"]) == ("ok", "", "quick")
+    assert record["settings"]["recipe"]["optimizer"] == "sgd" and record["settings"]["seed"] == 0
     assert set(record["metrics"]) == ACCURACY | SIZE | DENSITY
     assert {record["metrics"][name] for name in DENSITY} == {1.0}
     assert record["timing"]["steps"] == 16 and record["timing"]["step_ms"] > 0

@@ -19,8 +19,8 @@ from tests.tiny import recipe, write_squares
 
 RESIDUAL = {"builder": "resnet_small", "options": {"width": 4, "blocks": 1}}
 BARE = {"builder": "vgg", "options": {"plan": [8, "M", 8], "hidden": 8, "dropout": 0.5, "conv_bias": True}}
-HALF = {"kind": "density", "value": 0.5, "previous": None}
-FULL = {"kind": "full", "value": None, "previous": None}
+HALF = {"kind": "density", "value": 0.5}
+FULL = {"kind": "full", "value": None}
 
 
 @pytest.fixture(scope="module")

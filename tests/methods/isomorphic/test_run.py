@@ -13,7 +13,7 @@ from prunelib.seeds import generator
 from prunelib.storage.weights import save_weights
 
 OPTIONS = {"batches": 2, "round_to": 1}
-BUDGET = {"kind": "macs", "value": 0.5, "previous": None}
+BUDGET = {"kind": "macs", "value": 0.5}
 
 
 @pytest.fixture
