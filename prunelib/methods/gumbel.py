@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from prunelib.masks.mask import Mask, from_scores
 from prunelib.methods.common import Prune, selected
+from prunelib.methods.noise import Uniform
 from prunelib.options import Count, NonNegative, Positive
 from prunelib.registry import register
 from prunelib.storage.checkpoint import Checkpointer
@@ -25,6 +26,7 @@ from prunelib.tasks.base import Task
 
 SMOOTH = 1e-6  # added to a probability inside the logarithms of the divergence
 TINY = 1e-20  # least uniform draw: the noise stays finite
+PIECE = 2**18  # entries worked on at a time on a CPU
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (g, y) -> g * y * (1 - y), one pass
 log = logging.getLogger(__name__)
 
@@ -56,17 +58,20 @@ def gumbel(
     density = budget["value"]
     if density == 1:  # the prior would keep everything with certainty: nothing to learn
         return Mask.ones(selected(task.build(), prune)), {}
-    search = LogitSearch(task, density, prune, kl, temperature, lr)
+    search = LogitSearch(task, density, prune, kl, temperature, lr, generator)
     history: dict[str, list[float]] = {"step": [], "loss": [], "mean_logit": []}
     state = checkpointer.load() if checkpointer else None
-    start = search.restore(state, generator, history) if state is not None else 0
-    batches = enumerate(itertools.islice(task.batches("search", steps), start, None), start)
-    for step, batch in tqdm(batches, desc="mask search", initial=start, total=steps, disable=None):
+    if state is not None:
+        search.restore(state)
+        history = state["history"]
+    batches = itertools.islice(task.batches("search", steps), search.done, None)
+    for batch in tqdm(batches, desc="mask search", initial=search.done, total=steps, disable=None):
         if checkpointer and checkpointer.due():
-            checkpointer.save(search.state(step, generator, history))
+            checkpointer.save(search.state() | {"history": history})
+        step = search.done
         logged = step % log_every == 0 or step == steps - 1
         divergence = kl_divergence(search.logits, density) if logged else 0
-        loss = search.step(batch, generator)
+        loss = search.step(batch)
         if logged:
             row = float(step), (loss + kl * divergence).item(), search.logits.mean().item()
             for column, value in zip(history.values(), row, strict=True):
@@ -76,60 +81,91 @@ def gumbel(
 
 
 class LogitSearch:
-    """One logit per selected parameter, all in one flat vector (N,); the network's own weights stay as they are."""
+    """One logit per selected parameter, all in one flat vector (N,); the network's own weights stay as they are.
 
-    def __init__(self, task: Task, prior: float, prune: Prune, kl: float, temperature: float, lr: float) -> None:
+    All vectors of N entries are allocated once and worked through in pieces that fit a cache: on a CPU fresh memory
+    and passes over main memory cost as much as the noise itself.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        prior: float,
+        prune: Prune,
+        kl: float,
+        temperature: float,
+        lr: float,
+        generator: torch.Generator,
+    ) -> None:
         """Start every logit at 0, that is at keep probability 1/2; 0 < prior < 1."""
-        self.task, self.prior, self.kl, self.temperature = task, prior, kl, temperature
+        self.task, self.prior, self.kl, self.temperature, self.done = task, prior, kl, temperature, 0
         self.model = task.build().train().requires_grad_(False)
         chosen = selected(self.model, prune)
-        self.shapes = {name: parameter.shape for name, parameter in chosen.items()}
-        self.weights = torch.cat([parameter.reshape(-1) for parameter in chosen.values()])
+        self._shapes = {name: parameter.shape for name, parameter in chosen.items()}
+        self.weights = _flat(chosen.values())
         self.logits = torch.zeros_like(self.weights)
+        self._gates, self._masked, self._slope = (torch.empty_like(self.weights) for _ in range(3))
+        self._leaves = {name: part.detach().requires_grad_() for name, part in self._views(self._masked).items()}
+        self._noise = Uniform(self.weights.numel(), generator, task.device)
         # One fused pass over N entries; eps decides how fast a logit without data gradient drifts to the prior.
-        self.adam = torch.optim.Adam([self.logits], lr=lr, eps=1e-8, fused=True)
+        self._adam = torch.optim.Adam([self.logits], lr=lr, eps=1e-8, fused=True)
 
-    def step(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Draw one soft mask, update the logits once, return the data loss before the update (0-dimensional)."""
-        gates = self._sample(generator)
-        masked = (self.weights * gates).requires_grad_()
-        loss = self.task.loss(functional_call(self.model, self._views(masked), batch[0]), batch[1])
-        (slope,) = torch.autograd.grad(loss, masked)
-        slope = sigmoid_backward(slope.mul_(self.weights).div_(self.temperature), gates)
-        self.logits.grad = slope.add_(kl_slope(self.logits, self.prior), alpha=self.kl)
-        self.adam.step()
+        self.sample(self.done)
+        for weights, gates, masked in self._pieces(self.weights, self._gates, self._masked):
+            torch.mul(weights, gates, out=masked)
+        loss = self.task.loss(functional_call(self.model, self._leaves, batch[0]), batch[1])
+        slopes = torch.autograd.grad(loss, list(self._leaves.values()), materialize_grads=True)
+        _flat(slopes, self._slope)
+        for slope, weights, gates, logits in self._pieces(self._slope, self.weights, self._gates, self.logits):
+            slope.mul_(weights).div_(self.temperature)
+            sigmoid_backward(slope, gates, grad_input=slope)
+            slope.add_(kl_slope(logits, self.prior), alpha=self.kl)
+        self.logits.grad = self._slope
+        self._adam.step()
+        self.done += 1
         return loss.detach()
 
-    def state(self, step: int, generator: torch.Generator, history: dict[str, list[float]]) -> dict[str, Any]:
-        """Return all that an exact resume before ``step`` needs."""
-        return {
-            "step": step,
-            "logits": self.logits,
-            "adam": self.adam.state_dict(),
-            "generator": generator.get_state(),
-            "history": history,
-        }
+    def sample(self, step: int) -> Tensor:
+        """Return the soft mask of one step in [0, 1]; two Gumbel noises' difference is one logistic noise."""
+        noise = self._noise.draw(step)
+        for uniform, logits, gates in self._pieces(noise, self.logits, self._gates):
+            torch.logit(uniform, eps=TINY, out=gates).add_(logits).div_(self.temperature).sigmoid_()
+        return self._gates
 
-    def restore(self, state: dict[str, Any], generator: torch.Generator, history: dict[str, list[float]]) -> int:
-        """Take back what ``state`` returned, in place; return the step to go on with."""
+    def state(self) -> dict[str, Any]:
+        """Return all that an exact resume needs."""
+        return {"done": self.done, "logits": self.logits, "adam": self._adam.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+        self.done = state["done"]
         self.logits.copy_(state["logits"])
-        self.adam.load_state_dict(state["adam"])
-        generator.set_state(state["generator"])
-        history.update(state["history"])
-        return state["step"]
+        self._adam.load_state_dict(state["adam"])
 
     def scores(self) -> dict[str, Tensor]:
         """Return the logits by parameter name and shape."""
         return self._views(self.logits)
 
-    def _sample(self, generator: torch.Generator) -> Tensor:
-        """Return a soft sample in [0, 1]; the difference of the Gumbel noises of two classes is one logistic noise."""
-        uniform = torch.rand(self.logits.shape, generator=generator).to(self.logits.device)
-        return uniform.logit_(eps=TINY).add_(self.logits).div_(self.temperature).sigmoid_()
-
     def _views(self, flat: Tensor) -> dict[str, Tensor]:
-        parts = flat.split([shape.numel() for shape in self.shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        """Return the entries of each parameter in its shape, undoing ``_flat``."""
+        parts = flat.split([shape.numel() for shape in self._shapes.values()])
+        return {
+            name: part.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) if len(shape) > 2 else part.view(shape)
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def _pieces(self, *vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        size = PIECE if vectors[0].device.type == "cpu" else vectors[0].numel()
+        return zip(*(vector.split(size) for vector in vectors), strict=True)
+
+
+def _flat(tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
+    """Join tensors into one vector, filters with their input channels last: the layout that runs fastest on a CPU."""
+    return torch.cat(
+        [tensor.movedim(1, -1).reshape(-1) if tensor.dim() > 2 else tensor.reshape(-1) for tensor in tensors], out=out
+    )
 
 
 def kl_divergence(logits: Tensor, prior: float) -> Tensor:
@@ -143,10 +179,5 @@ def kl_divergence(logits: Tensor, prior: float) -> Tensor:
 
 
 def kl_slope(logits: Tensor, prior: float) -> Tensor:
-    """Return the gradient of ``kl_divergence`` in the logits, without its terms of order e.
-
-    p (1 - p) (log((p + e) / (1 - p + e)) - logit(prior))
-    """
-    keep = torch.sigmoid(logits)
-    odds = torch.logit((keep + SMOOTH).div_(1 + 2 * SMOOTH)).sub_(math.log(prior / (1 - prior)))
-    return sigmoid_backward(odds, keep)
+    """Return the gradient of ``kl_divergence`` in the logits l for e = 0: p (1 - p) (l - logit(prior))."""
+    return sigmoid_backward(logits - math.log(prior / (1 - prior)), torch.sigmoid(logits))

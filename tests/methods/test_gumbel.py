@@ -29,7 +29,7 @@ def find(task, density=0.2, seed=0, **options):
 
 
 def search(task, prior=0.05, prune="all", kl=1e-9, temperature=0.2, lr=0.01):
-    return LogitSearch(task, prior, prune, kl, temperature, lr)
+    return LogitSearch(task, prior, prune, kl, temperature, lr, generator(0, "search"))
 
 
 def test_defaults_are_the_published_ones():
@@ -65,13 +65,12 @@ def test_a_step_is_adam_on_the_gradient_of_loss_plus_divergence(task):
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     logits = {name: torch.zeros_like(value, requires_grad=True) for name, value in parameters.items()}
     adam = torch.optim.Adam(logits.values(), lr=0.1, eps=1e-8)
-    first, second = generator(0, "search"), generator(0, "search")
-    for _ in range(3):
-        loss = quick.step((task.example, task.noisy), first)
-        uniform = torch.rand(quick.logits.shape, generator=second).split([value.numel() for value in logits.values()])
+    for step in range(3):
+        uniform = quick._views(quick._noise.draw(step).clone())
+        loss = quick.step((task.example, task.noisy))
         masked = {}
-        for (name, logit), u in zip(logits.items(), uniform, strict=True):
-            noise = (u.log() - (1 - u).log()).reshape(logit.shape)
+        for name, logit in logits.items():
+            noise = uniform[name].log() - (1 - uniform[name]).log()
             masked[name] = parameters[name] * torch.sigmoid((logit + noise) / 0.2)
         expected = task.loss(functional_call(model, masked, task.example), task.noisy)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -101,7 +100,7 @@ def test_the_published_numbers_of_kept_entries(density, kept):
 def test_an_entry_without_data_gradient_moves_by_the_divergence_alone(task):
     """In front of a norm a convolution's bias changes nothing, so Adam's eps of 1e-8 sets its first step: -0.00069."""
     found = search(task)
-    found.step((task.example, task.noisy), generator(0, "search"))
+    found.step((task.example, task.noisy))
     slope = 1e-9 * 0.25 * math.log(0.95 / 0.05)
     expected = -0.01 * slope / (slope + 1e-8)
     assert expected == pytest.approx(-0.000686, abs=1e-6)
@@ -113,7 +112,7 @@ def test_a_sample_exceeds_one_half_with_the_keep_probability(task):
     found = search(task)
     for logit in (-2.0, 0.0, 1.0):
         found.logits.fill_(logit)
-        gates = found._sample(generator(1, "search"))
+        gates = found.sample(step=1)
         assert gates.min() >= 0 and gates.max() <= 1
         assert (gates > 0.5).float().mean().item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.01)
 
@@ -122,7 +121,7 @@ def test_the_network_s_weights_never_change(task):
     found = search(task, lr=0.3)
     before = copy.deepcopy(dict(found.model.named_parameters()))
     for _ in range(3):
-        found.step((task.example, task.noisy), generator(0, "search"))
+        found.step((task.example, task.noisy))
     assert all(torch.equal(before[name], parameter) for name, parameter in found.model.named_parameters())
 
 
@@ -153,7 +152,7 @@ class Stops(Checkpointer):
 
     def save(self, state):
         super().save(state)
-        if state["step"] == 4:
+        if state["done"] == 4:
             raise KeyboardInterrupt
 
 

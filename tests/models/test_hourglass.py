@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from prunelib.errors import ConfigError
-from prunelib.models.hourglass import hourglass
+from prunelib.models.hourglass import Encoder, hourglass
+from prunelib.seeds import generator
 
 CHANNELS = [16, 32, 64, 128, 128, 128]
 
@@ -73,3 +74,16 @@ def test_downsampling_pools_after_the_convolution():
 def test_no_levels_is_an_error():
     with pytest.raises(ConfigError, match="channels"):
         hourglass(channels=[])
+
+
+def test_training_and_evaluation_forms_of_a_level_agree():
+    """One strided 6x6 convolution is the 5x5 convolution and the 2x2 average pool; norms apart, which differ by mode."""
+    level = Encoder(3, 5).double()
+    for norm in (level.bn1, level.bn2):
+        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+    x = torch.rand(1, 3, 12, 20, dtype=torch.float64, generator=generator(0, "input"), requires_grad=True)
+    slopes = []
+    for mode in (True, False):
+        output = level.train(mode)(x)
+        slopes.append([output, *torch.autograd.grad(output.square().sum(), [x, *level.parameters()])])
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-10) for one, other in zip(*slopes, strict=True))
