@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, Val
 from prunelib import options as option_types
 from prunelib import registry
 from prunelib.errors import ConfigError, nearest
+from prunelib.expand import expanded
 from prunelib.options import Count, Fraction, Natural, NonNegative, Positive, Share
 
 Section = Literal["data", "models", "methods", "tasks"]
@@ -155,8 +156,9 @@ def read(file: str | Path) -> dict[str, Any]:
 
 def load(raw: Mapping[str, Any]) -> Settings:
     """Check a raw configuration (as read from YAML) and return it typed; the first fault raises ConfigError."""
+    raw = expanded(raw)
     try:
-        settings = Settings.model_validate(dict(raw))
+        settings = Settings.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_explain(error, raw)) from None
     for section in SECTIONS:
