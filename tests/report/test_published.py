@@ -1,0 +1,175 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from prunelib.errors import ArtefactError
+from prunelib.report import published
+
+
+def one(table, **labels):
+    """The one row with these labels."""
+    for name, value in labels.items():
+        table = table[table[name] == value]
+    assert len(table) == 1, labels
+    return table.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def values():
+    return published.values()
+
+
+PEPPER = {"dataset": "set14", "image": "pepper", "evidence": "log", "sigma": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("image", "model", "method", "asked", "peak", "final"),
+    [
+        ("pepper", "hourglass", "gumbel", 0.05, 28.93, 27.05),
+        ("lena", "hourglass", "gumbel", 0.05, 29.32, 27.32),
+        ("baboon", "hourglass", "gumbel", 0.05, 24.09, 24.01),
+        ("pepper", "hourglass", "dense", 1.0, 28.75, 21.85),
+        ("man", "hourglass", "dense", 1.0, 26.76, 21.98),
+        ("pepper", "decoder-k5", "dense", 1.0, 27.39, 26.64),
+        ("pepper", "hourglass", "sgld", 1.0, 29.01, 23.22),
+        ("lena", "hourglass", "sgld", 1.0, 29.51, 23.24),
+    ],
+)
+def test_values_are_the_published_ones_in_data_range_one(values, image, model, method, asked, peak, final):
+    here = {**PEPPER, "image": image, "model": model, "method": method, "density_asked": asked}
+    assert one(values, **here, metric="psnr_peak").converted == pytest.approx(peak, abs=0.0051)
+    assert one(values, **here, metric="psnr_final").converted == pytest.approx(final, abs=0.0051)
+
+
+def test_the_offset_is_added_exactly_once(values):
+    row = one(values, **PEPPER, model="hourglass", method="dense", metric="psnr_peak")
+    assert (row.convention, row.value, row.offset_to_add) == ("max(clean)", 28.115, 0.631)
+    assert row.converted == pytest.approx(28.746, abs=1e-9)
+    assert (row.converted - row.value) == pytest.approx(row.offset_to_add)
+    again = published.values().merge(values, on="id")
+    assert again.converted_x.equals(again.converted_y)  # reading twice adds nothing
+
+
+def test_what_has_no_known_convention_is_not_converted(values):
+    lost = values[values.convention.isin(["mixed", "unknown"])]
+    assert len(lost) == 73 and lost.converted.isna().all() and (lost.doubt != "").all()
+    plain = values[values.convention.isin(["data range 1", ""])]
+    assert plain.converted.equals(plain.value) and (plain.offset_to_add == 0).all()
+    old = values[values.convention == "max(clean)"]
+    assert (old.offset_to_add > 0).all() and np.allclose(old.converted - old.value, old.offset_to_add)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "asked", "peak", "final"),
+    [
+        ("hourglass", "gumbel", 0.05, 27.48, 25.86),
+        ("hourglass", "dense", 1.0, 27.38, 21.79),
+        ("decoder-k5", "dense", 1.0, 26.82, 25.92),
+        ("decoder-k4", "dense", 1.0, 26.76, 25.67),
+        ("hourglass", "sgld", 1.0, 27.59, 23.14),
+        ("hourglass", "synflow-local-upstream", 0.05, 27.79, 22.66),
+        ("hourglass", "grasp-local-upstream", 0.2, 27.69, 24.11),
+        ("hourglass", "magnitude-upstream", 0.2, 27.60, 23.03),
+    ],
+)
+def test_means_over_set14(model, method, asked, peak, final):
+    row = one(published.image_means(), model=model, method=method, density_asked=asked)
+    assert row.images == 14
+    assert (row.psnr_peak, row.psnr_final) == (pytest.approx(peak, abs=0.006), pytest.approx(final, abs=0.006))
+    assert row.psnr_gap == pytest.approx(row.psnr_peak - row.psnr_final)
+
+
+def test_imp_ends_at_the_published_counts(values):
+    row = one(values, **PEPPER, method="imp", metric="psnr_final")
+    assert row.kept == 165_297 and row.density == pytest.approx(0.05494, abs=1e-5)
+    assert one(values, **PEPPER, method="imp-80", metric="psnr_final").kept == 120_270
+
+
+def test_the_published_synflow_and_grasp_keep_nineteen_of_twenty():
+    curves = published.curves("pepper").drop_duplicates("series").set_index("series")
+    synflow, grasp = curves.loc["pepper_pai_synflow_local_0.95"], curves.loc["pepper_pai_grasp_local_0.95"]
+    assert (synflow.kept, grasp.kept) == (2_856_234, 2_856_219)
+    assert synflow.density == pytest.approx(2_856_234 / 3_008_867, abs=1e-6) and synflow.density_asked == 0.05
+    assert synflow.offset_to_add == pytest.approx(0.637)
+
+
+def test_curves_are_converted_once_and_end_where_the_values_end(values):
+    curves = published.curves()
+    assert set(curves.image) == {"pepper", "lena", "barbara", "baboon"}
+    assert np.allclose(curves.converted - curves.psnr_logged, curves.offset_to_add)
+    last = curves[(curves.series == "pepper_dense_lr1e-3") & (curves.step == 39800)].iloc[0]
+    assert last.converted == pytest.approx(21.85, abs=0.006)
+    assert curves[curves.series == "pepper_oes_5pct_published_mask"].converted.max() == pytest.approx(28.93, abs=0.05)
+
+
+def test_exact_masks_collapse_at_low_density():
+    found = published.collapse().set_index("density_asked")
+    assert found.dead.to_dict() == {0.03: 9, 0.0333: 7, 0.035: 5, 0.04: 2, 0.05: 0}
+    assert set(found.images) == {14}
+
+
+def test_the_counts_said_in_the_card_agree_with_the_logs(values):
+    said = values[values.metric == "dead_of_14"].set_index("density_asked")["value"]
+    assert said.to_dict() == published.collapse().set_index("density_asked")["dead"].to_dict()
+
+
+def test_mask_learning_at_five_percent():
+    table = published.mask_learning(0.05).set_index(["image", "step"])
+    assert len(table) == 4 * 80
+    assert table.loc[("pepper", 0), "loss"] == pytest.approx(0.0778, abs=5e-5)
+    assert table.loc[("pepper", 79000), "mean_logit"] == pytest.approx(-2.84, abs=0.005)
+    assert table.loc[("lena", 20000), "loss"] == pytest.approx(0.0272, abs=5e-4)
+
+
+def test_mask_layers_add_up():
+    table = published.mask_layers()
+    assert len(table) == 86 and table.numel.sum() == published.HOURGLASS
+    totals = table[list(published.MASKS)].sum().to_dict()
+    assert totals == dict.fromkeys(published.MASKS[:4], 150_443) | {
+        "pepper_3.52pct": 105_949,
+        "imp_pepper_5.49pct": 165_297,
+    }
+    shares = table.groupby("part")["pepper_5pct"].sum() / table.groupby("part").numel.sum()
+    assert shares.to_dict() == {"encoder": pytest.approx(0.0300, abs=5e-5), "decoder": pytest.approx(0.1410, abs=5e-5)}
+
+
+def test_the_tensors_are_those_of_the_hourglass():
+    hourglass = pytest.importorskip("prunelib.models.hourglass")
+    names = [name for name, _ in hourglass.hourglass().named_parameters()]
+    assert list(published.mask_layers().tensor) == names
+
+
+def test_other_picture_sizes_are_doubtful(values):
+    barbara = values[(values.image == "barbara") & (values.method == "imp")]
+    assert set(barbara["size"]) == {"576x576"} and barbara.doubt.str.contains("another picture size").all()
+
+
+def test_files_stay_small():
+    assert all(path.stat().st_size < 400 * 1024 for path in published.FOLDER.glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"convention": "peak 255"}, "convention 'peak 255'"),
+        ({"convention": "data range 1", "offset_to_add": 0.6}, "convention 'data range 1' with offset 0.6"),
+        ({"convention": "max(clean)", "offset_to_add": 0.0}, "convention 'max\\(clean\\)' with offset 0.0"),
+        ({"evidence": "hearsay"}, "evidence 'hearsay'"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path, monkeypatch, values, change, said):
+    row = values.head(1)[list(published.VALUES)].assign(**change)
+    row.to_csv(tmp_path / "broken.csv", index=False)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(ArtefactError, match=said):
+        published.values("broken")
+
+
+def test_a_double_or_missing_file_is_refused(tmp_path, monkeypatch, values):
+    row = values.head(1)[list(published.VALUES)]
+    pd.concat([row, row]).to_csv(tmp_path / "twice.csv", index=False)
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(ArtefactError, match="stands there twice"):
+        published.values("twice")
+    with pytest.raises(ArtefactError, match="no such file"):
+        published.values("none")
