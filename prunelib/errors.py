@@ -26,6 +26,10 @@ class MethodError(PrunelibError):
     """A pruning method can't do what was asked on this model, task or budget."""
 
 
+class BusyError(PrunelibError):
+    """Another pipeline is at work in the same directory."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return a hint such as " Did you mean 'density'?" for the closest allowed word, or nothing."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)

@@ -12,7 +12,10 @@ except PrunelibError as error:
 
 # Only the process that starts jobs takes the lock; the jobs themselves read this file again.
 if workflow.is_main_process:
-    guard(Path(os.getcwd()), keep=not workflow.output_settings.dryrun)
+    try:
+        guard(Path(os.getcwd()), keep=not workflow.output_settings.dryrun)
+    except PrunelibError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

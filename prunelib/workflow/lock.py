@@ -2,7 +2,8 @@
 
 Snakemake's own lock files outlive a killed process and must then be removed by hand. Here the main process also holds
 an advisory lock on ``.snakemake/pipeline.lock``. Whoever gets it knows that no pipeline is alive, so Snakemake's files
-are left over and are removed; whoever does not get it says who holds it and leaves everything alone.
+are left over and are removed; whoever does not get it says who holds it and goes no further: a Snakemake that was told
+to end has given its own lock files up while its last jobs still write.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import time
 from pathlib import Path
 from typing import IO
 
+from prunelib.errors import BusyError
+
 _held: list[IO[str]] = []  # keeps the lock's file open, and so the lock held, until the process ends
 
 
 def guard(directory: Path, keep: bool = True) -> bool:
-    """Take the pipeline's lock and remove stale Snakemake locks; return False (and say why) if another one is alive.
+    """Take the pipeline's lock and remove stale Snakemake locks; BusyError, naming its owner, if another one is alive.
 
-    keep: hold the lock until this process ends; a dry run lets it go at once.
+    keep: hold the lock until this process ends. A dry run does not, and of a live pipeline it only hears (False).
     """
     if _held:
         return True
@@ -33,9 +36,12 @@ def guard(directory: Path, keep: bool = True) -> bool:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        stream.seek(0)
-        print(_explain(stream.read(), directory), file=sys.stderr)
-        stream.close()
+        with stream:
+            stream.seek(0)
+            said = _explain(stream.read(), directory)
+        if keep:
+            raise BusyError(said) from None
+        print(f"prunelib: {said}", file=sys.stderr)
         return False
     shutil.rmtree(directory / ".snakemake" / "locks", ignore_errors=True)
     if keep:
@@ -55,5 +61,4 @@ def _explain(text: str, directory: Path) -> str:
         who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (ValueError, KeyError, TypeError):
         who = "its owner has not signed yet"
-    what = f"prunelib: a pipeline is already running in {directory} ({who})."
-    return f"{what} Let it finish or stop it; do not unlock by hand."
+    return f"A pipeline is already running in {directory} ({who}). Let it finish or stop it; do not unlock by hand."

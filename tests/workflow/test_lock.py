@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from prunelib.errors import BusyError
 from prunelib.workflow import lock
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,9 @@ def snakemake_lock(directory: Path) -> Path:
 def test_live_lock_is_respected_and_explained(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     owner = hold(tmp_path)
     left = snakemake_lock(tmp_path)
-    assert not lock.guard(tmp_path)
+    with pytest.raises(BusyError, match=f"process {owner.pid} on"):
+        lock.guard(tmp_path)
+    assert not lock.guard(tmp_path, keep=False)  # a dry run may look on
     assert left.exists()
     assert f"process {owner.pid} on" in capfd.readouterr().err
     owner.kill()

@@ -74,5 +74,5 @@ def test_second_pipeline_beside_a_live_one_says_so(smoke: Checkout) -> None:
         time.sleep(0.05)
     second = smoke.snakemake(*stub, check=False)
     assert second.returncode != 0
-    assert f"a pipeline is already running in {smoke.path} (process {first.pid}" in second.stderr
+    assert f"A pipeline is already running in {smoke.path} (process {first.pid}" in second.stderr
     assert first.wait() == 0
