@@ -6,7 +6,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none whose rea
 PIXELS = 89_478_485  # a quarter of a gigabyte of RGB, Pillow's own limit for a warning
 ARRAY_BYTES = 16 * 2**30
 CHUNK = 64
+LEGACY_SIDES = (256, 480, 512)  # those of the OES authors' code
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
@@ -37,7 +38,8 @@ class Form:
     """The form a picture is brought into: side in pixels (None: its own size), channels, and how it is made to fit.
 
     ``crop`` cuts out the central square, then resizes it; ``stretch`` ignores the aspect ratio. With ``shorter``, the
-    shorter edge is resized to that many pixels first and the centre is cut out. Down-scaling always filters.
+    shorter edge is resized to that many pixels first and the centre is cut out. Down-scaling always filters. With
+    ``legacy``, the picture is stretched to the side among LEGACY_SIDES that is nearest to its longer edge.
     """
 
     side: int | None = None
@@ -46,6 +48,7 @@ class Form:
     shorter: int | None = None
     interpolation: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
     upright: bool = False  # turn a photograph the way its camera was held (EXIF)
+    legacy: bool = False
 
     @property
     def channels(self) -> int:
@@ -65,11 +68,19 @@ def decode(content: bytes, form: Form, where: str) -> np.ndarray:
         image.load()
         image = ImageOps.exif_transpose(image) if form.upright else image
         image = _eight_bits(image).convert("L" if form.grey else "RGB")
-        return np.asarray(_fitted(image, form)).reshape(*_size(image, form), form.channels)
+        fitted = _fitted(image, form)
+        return np.asarray(fitted).reshape(fitted.height, fitted.width, form.channels)
     except PrunelibError:
         raise
     except Exception as error:  # decoders raise whatever they stumble on
         raise DataError(f"{where}: not a readable picture ({str(error) or type(error).__name__}).") from None
+
+
+def photo_form(side: int | None, grey: bool, fit: Literal["crop", "stretch"], legacy: bool, **more: bool) -> Form:
+    """Return the form of one photograph; raises DataError when it would get two sides."""
+    if legacy and side is not None:
+        raise DataError(f"side: got {side}, but legacy_resize chooses the side itself; leave one of them out.")
+    return Form(side, grey, fit, legacy=legacy, **more)
 
 
 def read(path: str | Path, form: Form) -> np.ndarray:
@@ -155,6 +166,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _fitted(image: Image.Image, form: Form) -> Image.Image:
+    if form.legacy:
+        form = replace(form, side=min(LEGACY_SIDES, key=lambda side: abs(side - max(image.size))), fit="stretch")
     if form.side is None:
         return image
     if form.shorter is not None:
@@ -170,10 +183,6 @@ def _fitted(image: Image.Image, form: Form) -> Image.Image:
 def _centre(image: Image.Image, side: int) -> Image.Image:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
-
-
-def _size(image: Image.Image, form: Form) -> tuple[int, int]:
-    return (image.height, image.width) if form.side is None else (form.side, form.side)
 
 
 def _chunks(contents: Iterable[Named]) -> Iterator[list[Named]]:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from prunelib.data.datasets import ImageSet, Photo, assemble
-from prunelib.data.images import Form, read, resize_all
+from prunelib.data.images import photo_form, read, resize_all
 from prunelib.data.splits import assign
 from prunelib.options import Count, Share
 from prunelib.registry import register
@@ -40,13 +40,17 @@ def photo(
     side: Count | None = None,
     grey: bool = False,
     fit: Literal["crop", "stretch"] = "crop",
+    legacy_resize: bool = False,
 ) -> Photo:
     """A photograph of scikit-image's own data, as RGB or grey.
 
     With ``side``, the central square (or, with ``stretch``, the whole picture) becomes side x side pixels by Lanczos.
+    ``legacy_resize`` does what the code of OES (ICML 2024) does: the whole picture becomes a square of 256, 480 or 512
+    pixels, whichever is nearest to its longer edge. Raises DataError for ``legacy_resize`` with a ``side``.
     """
+    form = photo_form(side, grey, fit, legacy_resize)
     file = "rocket.jpg" if name == "rocket" else f"{name}.png"
     package = importlib.util.find_spec("skimage")  # its own loader may reach for the network
     path = Path(package.origin).parent / "data" / file
-    image = read(path, Form(side, grey, fit))
+    image = read(path, form)
     return Photo(name, image, f"scikit-image {file}", {"inputs": {file: sha256(path)}})

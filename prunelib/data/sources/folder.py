@@ -11,7 +11,7 @@ import numpy as np
 from prunelib.data.archives import contents, names
 from prunelib.data.datasets import ImageSet, Photo, assemble
 from prunelib.data.download import Remote, fetch, is_url, shown, verified
-from prunelib.data.images import SUFFIXES, Form, decode_all, read
+from prunelib.data.images import SUFFIXES, Form, decode_all, photo_form, read
 from prunelib.data.splits import assign
 from prunelib.errors import DataError
 from prunelib.options import Count, Share
@@ -31,16 +31,18 @@ def image_file(
     side: Count | None = None,
     grey: bool = False,
     fit: Literal["crop", "stretch"] = "crop",
+    legacy_resize: bool = False,
     sha256: str | None = None,
 ) -> Photo:
-    """Any picture by path or https address, as RGB or grey; ``side`` and ``fit`` as for photo.
+    """Any picture by path or https address, as RGB or grey; ``side``, ``fit`` and ``legacy_resize`` as for photo.
 
     An address needs the ``sha256`` of its file; with a path it is optional.
     """
+    form = photo_form(side, grey, fit, legacy_resize, upright=True)
     place, inputs = _place(location, sha256)
     if place.is_dir():
         raise DataError(f"{location}: is a directory; source 'image_file' reads one picture.")
-    image = read(place, Form(side, grey, fit, upright=True))
+    image = read(place, form)
     return Photo(Path(location).stem, image, shown(location), {"inputs": inputs})
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from prunelib.data.datasets import read_images, read_photo
 from prunelib.data.prepare import prepare
+from prunelib.errors import DataError
 
 DIGITS = "0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382"
 ASTRONAUT = "a8c429c18afa7b0fd5673e598d73a21225d94c864a71bbb3885126fdecb41071"
@@ -68,3 +69,16 @@ def test_a_resized_photo_looks_like_the_photo(tmp_path):
 def test_grey_photos_have_one_channel(tmp_path):
     prepare({"source": "photo", "options": {"name": "camera", "side": 128, "grey": True}}, tmp_path / "p.h5")
     assert read_photo(tmp_path / "p.h5").shape == (128, 128, 1)
+
+
+@pytest.mark.parametrize(("name", "side"), [("chelsea", 480), ("coins", 480), ("coffee", 512), ("camera", 512)])
+def test_legacy_resize_stretches_to_the_nearest_of_three_sides(tmp_path, name, side):
+    prepare({"source": "photo", "options": {"name": name, "legacy_resize": True}}, tmp_path / "legacy.h5")
+    prepare({"source": "photo", "options": {"name": name, "side": side, "fit": "stretch"}}, tmp_path / "same.h5")
+    found = read_photo(tmp_path / "legacy.h5")
+    assert found.shape == (side, side, 3) and np.array_equal(found, read_photo(tmp_path / "same.h5"))
+
+
+def test_legacy_resize_goes_with_no_side(tmp_path):
+    with pytest.raises(DataError, match="side: got 64, but legacy_resize chooses the side itself"):
+        prepare({"source": "photo", "options": {"side": 64, "legacy_resize": True}}, tmp_path / "p.h5")

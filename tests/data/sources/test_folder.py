@@ -11,6 +11,7 @@ from prunelib.data.prepare import prepare
 from prunelib.data.sources.folder import arrange
 from prunelib.errors import DataError
 
+PUBLISHED = Path(__file__).parents[4] / "shared" / "data" / "images"
 CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10-images.tar.gz"
 
 
@@ -193,3 +194,15 @@ def test_the_cifar_10_jpeg_archive_is_prepared_exactly(tmp_path):
     assert found.classes[0] == "airplane" and found.classes[-1] == "truck"
     assert np.allclose(found.mean, [0.491, 0.482, 0.447], atol=0.002)
     assert np.allclose(found.std, [0.245, 0.243, 0.261], atol=0.002)
+
+
+@pytest.mark.parametrize(("name", "size"), [("baboon", None), ("barbara", None), ("lena", 512), ("pepper", 512)])
+def test_legacy_resize_of_the_published_images(tmp_path, name, size):
+    path = PUBLISHED / f"{name}.png"
+    if not path.exists():
+        pytest.skip(f"the published test image {name}.png is not here")
+    for option in ({"legacy_resize": True}, {}):
+        prepare({"source": "image_file", "options": {"location": str(path), **option}}, tmp_path / f"{len(option)}.h5")
+    legacy, plain = read_photo(tmp_path / "1.h5"), read_photo(tmp_path / "0.h5")
+    assert legacy.shape == (512, 512, 3)
+    assert np.array_equal(legacy, plain) == (size == 512)
