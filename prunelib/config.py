@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from prunelib import options as option_types
 from prunelib import registry
@@ -34,12 +34,24 @@ class Strict(BaseModel):
 
 
 class FitRecipe(Strict):
-    """How to fit one image: Adam on the generator's weights, mean squared error to the noisy image."""
+    """How to fit one image: Adam on the generator's weights, mean squared error to the noisy image.
+
+    SGLD, as the OES authors run it, is input_noise 0.0333 and weight_noise 0.005 (half the learning rate).
+    """
 
     loop: Literal["fit_image"]
     lr: Positive = 0.01
     steps: Natural = 1500
     log_every: Count = 50
+    input_noise: NonNegative = 0.0  # standard deviation of what is added to z in each step
+    weight_noise: NonNegative = 0.0  # ... and to the weights of convolutions after it
+    average_from: Natural | None = None  # the step from which outputs are averaged; None: no average
+
+    @model_validator(mode="after")
+    def _average_something(self) -> FitRecipe:
+        if self.average_from is not None and self.average_from > self.steps:
+            raise ValueError(f"average_from: got {self.average_from}; the fit ends at step {self.steps}")
+        return self
 
 
 class ClassifyRecipe(Strict):

@@ -211,7 +211,7 @@ class Grid:
             raise ConfigError(f"{what}; give one method a label of its own.")
 
     def _check_fit(self, task: str, model: str, recipe: str, where: str) -> None:
-        """Refuse a model or a recipe that can't serve the task, and an image side that does not fit the generator."""
+        """Refuse a model or a recipe that can't serve the task."""
         settings = self.settings
         named = settings.named("tasks", task, f"{where}.tasks")
         kind, data = named.name, named.options["data"]
@@ -223,8 +223,4 @@ class Grid:
         if classifies != (needed == "classify"):
             what = "a classifier" if classifies else "a generator"
             raise ConfigError(f"{where}.models: '{model}' is {what}; task '{task}' is {kind}.")
-        side = settings.named("data", data, f"tasks.{task}.data").options.get("side")
-        rule = registry.entries("side_rule").get(built.name)
-        problem = rule.load()(built.options, side) if rule and side else None
-        if problem:
-            raise ConfigError(f"data.{data}.side: got {side}; {problem}")
+        settings.named("data", data, f"tasks.{task}.data")

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from prunelib.config import FitRecipe
 from prunelib.data.datasets import Photo, write
 from prunelib.tasks.denoise import Denoise
 
 SIDE = 24
 MODEL = {"builder": "hourglass", "options": {"channels": [6, 8]}}
-RECIPE = {"loop": "fit_image", "lr": 0.01, "steps": 60, "log_every": 10}
+RECIPE = FitRecipe(loop="fit_image", steps=60, log_every=10).model_dump()
 
 
 def write_picture(path: Path, height: int = SIDE, width: int = SIDE) -> Path:

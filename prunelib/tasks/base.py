@@ -20,7 +20,7 @@ PROBE = 8  # images of a batch that are enough to see whether a network is alive
 class Task(Protocol):
     """What a method sees. Everything it hands out lies on ``device``; every draw depends on (seed, purpose) alone."""
 
-    kind: str  # "denoise" | "classify"
+    kind: str  # "denoise" | "restore" | "classify"
     seed: int
     device: torch.device
     example: Tensor  # one input: batch size 1 (denoise) or 2 (classify); for tracing, MACs, liveness

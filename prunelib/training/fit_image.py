@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from prunelib.masks.mask import Mask
+from prunelib.measure.image import psnr, to_pixels
 from prunelib.registry import register
 from prunelib.storage.checkpoint import Checkpointer
-from prunelib.tasks.denoise import Denoise
+from prunelib.tasks.picture import PictureTask
 from prunelib.training.record import Record
 from prunelib.training.result import Trained
+from prunelib.training.sgld import Average, Noise
 
 
 @register("loop", "fit_image")
 def fit_image(
-    task: Denoise,
+    task: PictureTask,
     model: nn.Module,
     recipe: Mapping[str, Any],
     *,
@@ -28,12 +31,13 @@ def fit_image(
 ) -> Trained:
     """Train ``model`` in place by Adam(lr) on loss(G(z), y) for ``steps`` updates, pruned weights held at zero.
 
-    ``recipe`` has the fields of ``prunelib.config.FitRecipe``. History: step, loss, psnr (to the clean image) and
-    psnr_noisy (to the noisy one), a row before the update of each ``log_every``-th step, from step 0, and one after the
-    last update. Images: clean, noisy, final and best (highest psnr of a row). With a checkpointer the fit goes on from
+    ``recipe`` has the fields of ``prunelib.config.FitRecipe``. History: the columns of ``Record``, a row before the
+    update of each ``log_every``-th step, from step 0, and one after the last update; with ``input_noise``, each of the
+    output for that step's noisy input. Images: clean, noisy, final, best (highest psnr of a row), stop (chosen by the
+    moving variance), average (with ``average_from``), as far as they exist. With a checkpointer the fit goes on from
     its newest state, with the same bits on a CPU. Raises PrunelibError when the loss is no longer finite.
     """
-    fit = _Fit(task, model.train(), recipe["lr"], mask)
+    fit = _Fit(task, model.train(), recipe, mask)
     state = checkpointer.load() if checkpointer else None
     if state is not None:
         fit.restore(state)
@@ -46,45 +50,61 @@ def fit_image(
             fit.update(logged)
             bar.update()
         fit.finish()
-    return fit.record.result()
+    return fit.result()
 
 
 class _Fit:
-    """A fit under way: model, optimizer and record; everything a resume needs."""
+    """A fit under way: model, optimizer, record and average; everything a resume needs."""
 
-    def __init__(self, task: Denoise, model: nn.Module, lr: float, mask: Mask | None) -> None:
+    def __init__(self, task: PictureTask, model: nn.Module, recipe: Mapping[str, Any], mask: Mask | None) -> None:
         self.task, self.model, self.step = task, model, 0
         self.enforcer = mask.enforcer(model) if mask is not None else None
         if self.enforcer:
             self.enforcer.weights_()
-        self.adam = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-        self.record = Record(task)
+        self.adam = torch.optim.Adam(model.parameters(), lr=recipe["lr"], fused=True)
+        self.noise = Noise(task.seed, recipe["input_noise"], recipe["weight_noise"])
+        self.record, self.average = Record(task), Average(recipe["average_from"])
 
     def update(self, logged: bool) -> None:
         """Take one optimizer step; log the output it starts from when asked to."""
-        output = self.model(self.task.example)
-        loss = self.task.loss(output, self.task.noisy)
-        if logged:
-            self.record.row(self.step, output.detach(), loss.detach())
+        loss = self._forward(logged)
         self.adam.zero_grad()
         loss.backward()
         if self.enforcer:
             self.enforcer.gradients_()
         self.adam.step()
-        if self.enforcer:
+        self.noise.weights_(self.model, self.step)
+        if self.enforcer:  # after the noise, which must not wake a pruned weight
             self.enforcer.weights_()
         self.step += 1
 
     @torch.no_grad()
     def finish(self) -> None:
         """Draw and log the final image."""
-        output = self.model(self.task.example)
-        self.record.row(self.step, output, self.task.loss(output, self.task.noisy))
+        self._forward(logged=True)
+
+    def _forward(self, logged: bool) -> Tensor:
+        """Return the loss of the current step, of which the output is logged when asked to and averaged when due."""
+        output = self.model(self.noise.input(self.task.example, self.step))
+        loss = self.task.loss(output, self.task.target)
+        if logged:
+            self.record.row(self.step, output.detach(), loss.detach())
+        self.average.add(self.step, output.detach())
+        return loss
+
+    def result(self) -> Trained:
+        """Return a finished fit's history, figures and images, the average's among them."""
+        found = self.record.result()
+        if self.average.mean is None:
+            return found
+        image = self.task.crop(self.average.mean)
+        metrics = {} if self.task.clean is None else {"psnr_average": psnr(image, self.task.clean).item()}
+        return replace(found, metrics=found.metrics | metrics, images=found.images | {"average": to_pixels(image)})
 
     def state(self) -> dict[str, Any]:
         """Return what an exact resume needs (before the forward pass of the current step)."""
         own = {"step": self.step, "model": self.model.state_dict(), "optimizer": self.adam.state_dict()}
-        return own | self.record.state()
+        return own | self.record.state() | {"average": self.average.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state`` returned."""
@@ -92,3 +112,4 @@ class _Fit:
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["optimizer"])
         self.record.restore(state)
+        self.average.restore(state["average"], self.task.device)

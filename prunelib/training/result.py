@@ -13,7 +13,7 @@ from prunelib.masks.mask import Mask
 class Trained:
     """History columns of equal length, metrics, (H, W, C) uint8 images, the mask a callback found, steps and time."""
 
-    columns: dict[str, list[float]]
+    columns: dict[str, list[float | None]]
     metrics: dict[str, float | None]
     images: dict[str, np.ndarray] = field(default_factory=dict)
     mask: Mask | None = None

@@ -1,14 +1,14 @@
-"""Denoising: the noise is what sigma says, its streams are separate, and what can't be drawn is refused."""
+"""Denoising: the noise is what sigma says, its streams are separate, any picture is padded to fit."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from prunelib import registry
 from prunelib.data.datasets import Photo, write
+from prunelib.data.prepare import prepare
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
 from prunelib.measure.image import psnr
@@ -85,17 +85,51 @@ def test_it_opens_by_name_and_a_full_mask_is_alive(picture):
     assert registry.entry("task", "denoise").facts["loop"] == "fit_image"
 
 
-@pytest.mark.parametrize(("height", "width"), [(24, 26), (8, 24), (25, 25)])
-def test_an_image_that_can_t_be_drawn_is_refused(tmp_path, height, width):
-    path = write_picture(tmp_path / "odd.h5", height, width)
-    with pytest.raises(ConfigError, match="an hourglass of 2 levels needs a multiple of 4, at least 12 pixels"):
-        denoise(path)
+@pytest.mark.parametrize(
+    ("height", "width", "padded"), [(24, 26, (24, 28)), (8, 25, (12, 28)), (1, 60, (12, 60)), (250, 333, (252, 336))]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_any_size_is_padded_evenly_by_reflection(tmp_path, height, width, padded, channels):
+    task = denoise(write_noise(tmp_path / "odd.h5", height, width, channels))
+    assert task.clean.shape == task.noisy.shape == (1, channels, height, width)
+    assert task.target.shape == (1, channels, *padded) and task.example.shape == (1, 32, *padded)
+    top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
+    rows, columns = mirrored(height, padded[0], top), mirrored(width, padded[1], left)
+    assert torch.equal(task.target, task.noisy[:, :, rows][..., columns])
+    output = torch.rand(1, 3, *padded)
+    inside = output[:, :, top : top + height, left : left + width]
+    assert torch.equal(task.crop(output), inside if channels == 3 else inside.mean(1, keepdim=True))
 
 
-def test_a_grey_image_is_refused(tmp_path):
-    write(tmp_path / "grey.h5", Photo("grey", np.zeros((SIDE, SIDE, 1), dtype=np.uint8), "made up"))
-    with pytest.raises(ConfigError, match="has 1 channel"):
-        denoise(tmp_path / "grey.h5")
+def mirrored(side, padded, before):
+    """The source of each pixel when a side is padded by reflection about its outermost pixels."""
+    period = max(2 * side - 2, 1)
+    return [min(at % period, -at % period) for at in range(-before, padded - before)]
+
+
+def write_noise(path, height, width, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    write(path, Photo("noise", pixels, "made up"))
+    return path
+
+
+def test_a_picture_that_fits_is_its_own_target(picture):
+    task = denoise(picture)
+    output = torch.rand(1, 3, SIDE, SIDE)
+    assert task.target is task.noisy and torch.equal(task.crop(output), output)
+
+
+def test_a_grey_picture_is_the_mean_of_the_channels_drawn(tmp_path):
+    task = denoise(write_noise(tmp_path / "grey.h5", SIDE, SIDE, 1))
+    output = task.build()(task.example)
+    assert output.shape == (1, 3, SIDE, SIDE)
+    expected = ((output.mean(1, keepdim=True) - task.target) ** 2).mean()
+    assert task.loss(output, task.target).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_mode_that_is_neither_rgb_nor_grey_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"has 4 channels\. Allowed: 3 \(RGB\), 1 \(grey\)"):
+        denoise(write_noise(tmp_path / "rgba.h5", SIDE, SIDE, 4))
 
 
 def test_a_classifier_is_refused(picture):
@@ -103,13 +137,14 @@ def test_a_classifier_is_refused(picture):
         denoise(picture, model={"builder": "resnet_small", "options": {}})
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", sorted(NOISY_PSNR))
-def test_noisy_psnr_of_the_published_images(tmp_path, name):
+def test_noisy_psnr_of_the_published_images(tmp_path, name, seed):
     path = PUBLISHED / f"{name}.png"
     if not path.exists():
         pytest.skip(f"the published test image {name}.png is not here")
-    image = Image.open(path).convert("RGB").resize((512, 512), Image.Resampling.LANCZOS)
-    write(tmp_path / "photo.h5", Photo(name, np.asarray(image), "published"))
-    task = denoise(tmp_path / "photo.h5", model={"builder": "deep_decoder", "options": {"width": 4}})
+    prepare({"source": "image_file", "options": {"location": str(path), "legacy_resize": True}}, tmp_path / "photo.h5")
+    task = denoise(tmp_path / "photo.h5", seed, {"builder": "deep_decoder", "options": {"width": 4}})
     low, high = NOISY_PSNR[name]
+    assert task.clean.shape == (1, 3, 512, 512)
     assert low - 0.02 < psnr(task.noisy, task.clean).item() < high + 0.02

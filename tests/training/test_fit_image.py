@@ -2,16 +2,19 @@
 
 import statistics
 
+import numpy as np
 import pytest
 import torch
 
+from prunelib.data.datasets import Photo, write
 from prunelib.errors import PrunelibError
 from prunelib.masks.mask import Mask
 from prunelib.measure.image import psnr, ssim
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
+from prunelib.tasks.restore import Restore
 from prunelib.training.fit_image import fit_image
-from tests.picture import RECIPE, SIDE, denoise, write_picture
+from tests.picture import MODEL, RECIPE, SIDE, denoise, write_picture
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,61 @@ def test_metrics_are_those_of_the_history_and_the_images(task):
     assert metrics["psnr_vs_noisy"] == result.columns["psnr_noisy"][-1]
     assert metrics["psnr_noisy"] == pytest.approx(psnr(task.noisy, task.clean).item())
     clean, final = (result.images[name].astype("float32") / 255 for name in ("clean", "final"))
-    assert metrics["ssim_final"] == pytest.approx(ssim(final, clean), abs=0.01)
+    assert metrics["ssim_final"] == result.columns["ssim"][-1] == pytest.approx(ssim(final, clean), abs=0.01)
+
+
+def test_the_stopping_rules_name_rows_of_the_history_and_do_not_stop_the_fit(task):
+    result = fit(task, steps=130)[1]
+    columns, metrics = result.columns, result.metrics
+    variance = columns["variance"]
+    assert variance[:9] == [None] * 9 and all(value > 0 for value in variance[9:])
+    row = variance.index(min(variance[9:]))
+    assert metrics["step_stop"] == columns["step"][row] and metrics["psnr_stop"] == columns["psnr"][row]
+    stop, clean = (torch.from_numpy(result.images[name]) / 255 for name in ("stop", "clean"))
+    assert psnr(stop, clean).item() == pytest.approx(metrics["psnr_stop"], abs=0.05)
+    assert columns["step"][-1] == 130
+
+
+@pytest.mark.parametrize(("sigma", "reached"), [(0.3, True), (1e-3, False)])
+def test_the_discrepancy_principle_takes_the_first_loss_down_to_the_noise(tmp_path, sigma, reached):
+    result = fit(denoise(write_picture(tmp_path / "p.h5"), sigma=sigma))[1]
+    step, losses = result.metrics["step_discrepancy"], result.columns["loss"]
+    if reached:
+        row = result.columns["step"].index(step)
+        assert losses[row] <= sigma**2 < min(losses[:row], default=1)
+        assert result.metrics["psnr_discrepancy"] == result.columns["psnr"][row]
+    else:
+        assert min(losses) > sigma**2 and step is result.metrics["psnr_discrepancy"] is None
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(250, 333, 3), (31, 47, 1), (1, 40, 3), (40, 1, 1)])
+def test_a_picture_of_any_size_and_mode_is_drawn(tmp_path, height, width, channels):
+    pixels = np.random.default_rng(0).integers(90, 110, (height, width, channels), dtype=np.uint8)
+    write(tmp_path / "odd.h5", Photo("odd", pixels, "made up"))
+    odd = denoise(tmp_path / "odd.h5", sigma=0.05)
+    model, result = fit(odd, steps=4, log_every=2)
+    shown = {"clean", "noisy", "final", "best"}
+    assert {name: image.shape for name, image in result.images.items()} == dict.fromkeys(shown, pixels.shape)
+    assert (result.images["clean"] == pixels).all()
+    with torch.no_grad():
+        drawn = odd.crop(model(odd.example))
+    assert psnr(drawn, odd.clean).item() == pytest.approx(result.metrics["psnr_final"], abs=1e-4)
+    assert psnr(drawn, odd.noisy).item() == pytest.approx(result.metrics["psnr_vs_noisy"], abs=1e-4)
+    assert (result.metrics["ssim_final"] is None) == (min(height, width) < 3)
+
+
+def test_without_a_clean_picture_nothing_is_compared_with_it(tmp_path):
+    task = Restore(write_picture(tmp_path / "p.h5"), MODEL, 0, sigma=0.1)
+    result = fit(task, steps=100)[1]
+    assert list(result.columns) == ["step", "loss", "psnr_noisy", "variance"]
+    assert set(result.images) == {"noisy", "final", "stop"}
+    assert set(result.metrics) == {"sigma", "psnr_vs_noisy", "step_stop", "step_discrepancy"}
+    assert result.metrics["psnr_vs_noisy"] == result.columns["psnr_noisy"][-1] > result.columns["psnr_noisy"][0] + 5
 
 
 def test_images_are_pixels_and_best_is_the_best_row(task):
     result = fit(task, lr=0.05, steps=200)[1]
-    assert set(result.images) == {"clean", "noisy", "final", "best"}
+    assert set(result.images) == {"clean", "noisy", "final", "best", "stop"}
     assert all(image.shape == (SIDE, SIDE, 3) and image.dtype == "uint8" for image in result.images.values())
     clean, best = (torch.from_numpy(result.images[name]) / 255 for name in ("clean", "best"))
     assert psnr(best, clean).item() == pytest.approx(result.metrics["psnr_peak"], abs=0.05)
@@ -87,7 +139,7 @@ def test_a_full_mask_changes_nothing(task):
 
 
 class Stops(Checkpointer):
-    """Saves at every row and is killed right after the third save."""
+    """Saves at every row and is killed right after the save at step 20."""
 
     def save(self, state):
         super().save(state)
@@ -96,12 +148,13 @@ class Stops(Checkpointer):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_resumed_fit_equals_an_uninterrupted_one(task, tmp_path, masked):
+@pytest.mark.parametrize("log_every", [10, 1])  # before and after the window of the moving variance is full
+def test_a_resumed_fit_equals_an_uninterrupted_one(task, tmp_path, masked, log_every):
     mask = half(task.build()) if masked else None
-    whole, straight = fit(task, mask)
+    whole, straight = fit(task, mask, log_every=log_every)
     with pytest.raises(KeyboardInterrupt):
-        fit(task, mask, Stops(tmp_path, 0, "this run"))
-    resumed, result = fit(task, mask, Checkpointer(tmp_path, 1000, "this run"))
+        fit(task, mask, Stops(tmp_path, 0, "this run"), log_every=log_every)
+    resumed, result = fit(task, mask, Checkpointer(tmp_path, 1000, "this run"), log_every=log_every)
     assert same(whole.state_dict(), resumed.state_dict())
     assert result.columns == straight.columns and result.metrics == straight.metrics
     assert all((result.images[name] == straight.images[name]).all() for name in straight.images)
