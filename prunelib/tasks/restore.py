@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from prunelib.measure.image import noise_level
+from prunelib.data.noise import noise_level
 from prunelib.options import Positive
 from prunelib.registry import register
 from prunelib.tasks.picture import PictureTask, open_photo
