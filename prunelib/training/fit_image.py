@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from prunelib.masks.mask import Mask
-from prunelib.measure.image import psnr, to_pixels
 from prunelib.registry import register
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.picture import PictureTask
@@ -50,7 +48,7 @@ def fit_image(
             fit.update(logged)
             bar.update()
         fit.finish()
-    return fit.result()
+    return fit.average.join(fit.record.result(), task)
 
 
 class _Fit:
@@ -73,7 +71,7 @@ class _Fit:
         if self.enforcer:
             self.enforcer.gradients_()
         self.adam.step()
-        self.noise.weights_(self.model, self.step)
+        self.noise.weights_(self.model.parameters(), self.step)
         if self.enforcer:  # after the noise, which must not wake a pruned weight
             self.enforcer.weights_()
         self.step += 1
@@ -91,15 +89,6 @@ class _Fit:
             self.record.row(self.step, output.detach(), loss.detach())
         self.average.add(self.step, output.detach())
         return loss
-
-    def result(self) -> Trained:
-        """Return a finished fit's history, figures and images, the average's among them."""
-        found = self.record.result()
-        if self.average.mean is None:
-            return found
-        image = self.task.crop(self.average.mean)
-        metrics = {} if self.task.clean is None else {"psnr_average": psnr(image, self.task.clean).item()}
-        return replace(found, metrics=found.metrics | metrics, images=found.images | {"average": to_pixels(image)})
 
     def state(self) -> dict[str, Any]:
         """Return what an exact resume needs (before the forward pass of the current step)."""

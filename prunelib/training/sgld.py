@@ -6,13 +6,17 @@ Adam, input noise of 1/30, weight noise of half the learning rate on convolution
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from prunelib.measure.image import psnr, to_pixels
 from prunelib.seeds import generator
+from prunelib.tasks.picture import PictureTask
+from prunelib.training.result import Trained
 
 
 class Noise:
@@ -30,12 +34,12 @@ class Noise:
         return torch.add(z, random.to(z.device), alpha=self.inputs)
 
     @torch.no_grad()
-    def weights_(self, model: nn.Module, step: int) -> None:
-        """Add N(0, weights^2) to the weights of convolutions (tensors of four dimensions), in place."""
+    def weights_(self, parameters: Iterable[Tensor], step: int) -> None:
+        """Add N(0, weights^2) to the weights of convolutions (tensors of four dimensions) of a network, in place."""
         if not self.weights:
             return
         stream = generator(self.seed, "sgld-weights", step)
-        for parameter in model.parameters():
+        for parameter in parameters:
             if parameter.dim() == 4:
                 random = torch.randn(parameter.shape, generator=stream)
                 parameter.add_(random.to(parameter.device), alpha=self.weights)
@@ -57,6 +61,14 @@ class Average:
             self.mean = output.clone()
         else:
             self.mean += (output - self.mean) / (step - self.first + 1)
+
+    def join(self, found: Trained, task: PictureTask) -> Trained:
+        """Return a fit's result with the average's image and, where there is a clean one, psnr_average (dB)."""
+        if self.mean is None:
+            return found
+        image = task.crop(self.mean)
+        metrics = {} if task.clean is None else {"psnr_average": psnr(image, task.clean).item()}
+        return replace(found, metrics=found.metrics | metrics, images=found.images | {"average": to_pixels(image)})
 
     def state(self) -> dict[str, Any]:
         """Return what an exact resume needs."""
