@@ -7,7 +7,7 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.compact.slim import slim_run
 
-    slim_run(step.settings, step.inputs["data"], step.inputs["weights"], step.inputs["mask"], step.outputs)
+    slim_run(step.settings, step.inputs["data"], step.inputs, step.outputs)
 
 
 if "snakemake" in globals():

@@ -216,7 +216,7 @@ def test_a_run_is_slimmed_and_built_again(tmp_path):
     places = {"checkpoints": tmp_path / "checkpoints", "checkpoint_seconds": 60.0, "device": "cpu"}
     train_run(given, data, outputs, mask=None, start=None, structure=None, **places)
     slim = {"weights": tmp_path / "slim.safetensors", "record": tmp_path / "slim.json"}
-    slim_run(given, data, outputs["weights"], outputs["mask"], slim)
+    slim_run(given, data, outputs, slim)
     network = load_structure(slim["weights"], slim["record"]).eval()
     dense = resnet_small(3, 1, width=4, blocks=1).eval()
     assert parameters(network) < 0.7 * parameters(dense)
