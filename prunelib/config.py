@@ -46,11 +46,18 @@ class FitRecipe(Strict):
     input_noise: NonNegative = 0.0  # standard deviation of what is added to z in each step
     weight_noise: NonNegative = 0.0  # ... and to the weights of convolutions after it
     average_from: Natural | None = None  # the step from which outputs are averaged; None: no average
+    compact: bool = False  # train what a mask leaves alive as a smaller network: the same steps in less time
 
     @model_validator(mode="after")
     def _average_something(self) -> FitRecipe:
         if self.average_from is not None and self.average_from > self.steps:
             raise ValueError(f"average_from: got {self.average_from}; the fit ends at step {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _same_noise(self) -> FitRecipe:
+        if self.compact and self.weight_noise:
+            raise ValueError("compact: a smaller network draws other weight_noise; set one of the two")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,11 +13,12 @@ import torch
 from torch import nn
 
 from prunelib import registry
+from prunelib.compact.shrink import Shrunk, shrunk
 from prunelib.compact.size import mask_sizes, structure_sizes
-from prunelib.errors import ArtefactError
+from prunelib.errors import ArtefactError, MethodError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask
-from prunelib.measure.cost import peak_memory_mb
+from prunelib.measure.cost import parameters, peak_memory_mb
 from prunelib.methods.callbacks import Callback
 from prunelib.models.structure import load_structure
 from prunelib.runs import Run
@@ -32,6 +34,7 @@ from prunelib.training.classify import evaluate
 from prunelib.training.result import Trained
 
 ALIVE = Liveness(True, "", [])
+log = logging.getLogger(__name__)
 
 
 def train_run(
@@ -99,14 +102,33 @@ def _train(
     checkpointer: Checkpointer,
     inputs: Mapping[str, Path],
 ) -> Trained:
-    """Run the recipe's loop; of a classifier that begins with trained weights, top1_start is the accuracy before it."""
+    """Run the recipe's loop, with ``compact`` on a smaller network whose values are put back into ``model``.
+
+    Of a classifier that begins with trained weights, top1_start is the accuracy before it.
+    """
     recipe, callback, before = settings["recipe"], _callback(settings, task), {}
     if isinstance(task, Classify) and inputs.keys() & {"start", "structure"}:
         before["top1_start"] = evaluate(task, model, "test", recipe["batch_size"])["top1"]
     extras = {} if callback is None else {"callback": callback}
     loop = registry.load("loop", recipe["loop"])
-    result = loop(task, model, recipe, mask=mask, checkpointer=checkpointer, **extras)
+    small = _smaller(task, model, mask) if recipe.get("compact") and mask is not None else None
+    network, enforced = (small.network, small.mask) if small else (model, mask)
+    result = loop(task, network, recipe, mask=enforced, checkpointer=checkpointer, **extras)
+    if small:
+        small.write_back_(model)
     return replace(result, metrics=result.metrics | before)
+
+
+def _smaller(task: Task, model: nn.Module, mask: Mask) -> Shrunk | None:
+    """Return what the mask leaves alive, or None (said in the log) when that is everything or can't be cut out."""
+    try:
+        small = shrunk(model, mask, task.example)
+    except MethodError as error:
+        log.warning("trained at full size: %s", error)
+        return None
+    left = parameters(small.network) if small else "all"
+    log.info("trained as a smaller network: %s of %d parameters", left, parameters(model))
+    return small
 
 
 def _callback(settings: Mapping[str, Any], task: Task) -> Callback | None:
