@@ -1,9 +1,7 @@
-"""Families of random bipartite graphs between a layer's input and output channels; numpy and scipy only.
+"""Draw the graph of one layer: a family, two sides, and how many edges by degree, by number or by density.
 
-A family is a function ``family(n_in, n_out, stubs, rng) -> cells``: ``stubs`` is how many edges it should have, cells
-are sorted flat indices input * n_out + output. Its fact ``regular`` says whose degree a degree means: "inputs" or
-"larger" (the side with more vertices). Degrees above a side are clamped to the complete graph, no graph is empty.
-Source: Stewart, Michieli, Ozay, "Data-Free Model Pruning at Initialization via Expanders", CVPR-W 2023.
+A graph is a boolean scipy csr array of shape (inputs, outputs). The same arguments give the same graph
+on every machine.
 """
 
 from __future__ import annotations
@@ -11,153 +9,97 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from prunelib import registry
 from prunelib.errors import MethodError
+from prunelib.methods.expander.families import Cells, biadjacency
 from prunelib.methods.expander.spectra import Expansion
-from prunelib.registry import register
+from prunelib.registry import Entry
 from prunelib.seeds import numpy_generator
-
-Cells = NDArray[np.int64]
 
 
 def sample(
-    family: str, n_in: int, n_out: int, degree: float, seed: int, layer: str = "", candidates: int = 1
+    family: str,
+    n_in: int,
+    n_out: int,
+    degree: float | None = None,
+    seed: int | np.random.Generator = 0,
+    layer: str = "",
+    candidates: int = 1,
+    *,
+    edges: int | None = None,
+    density: float | None = None,
 ) -> sparse.csr_array:
-    """Draw the graph of one layer: a boolean biadjacency matrix of shape (n_in, n_out).
+    """Draw the graph of one layer: a boolean biadjacency matrix of shape (n_in, n_out), never empty.
 
-    The same family, sides, degree, seed and layer give the same graph. Raises MethodError for a degree that is not a
-    positive number and for a side without vertices, ConfigError for an unknown family. With several ``candidates``, the
-    one of highest sampled expansion: all are scored on the same subsets, so the choice is between graphs, not subsets.
+    Give one of ``degree`` (edges per vertex of the family's side; above the other side it means the complete graph,
+    but see rreg_merge), ``edges`` (exactly so many, 1 .. n_in * n_out, in every family) and ``density`` (in (0, 1]:
+    that share of all pairs, rounded, at least one). A seed is split into a stream per (layer, family); a generator is
+    used as it is. Of several ``candidates`` the one of highest sampled expansion is returned; all are scored on the
+    same subsets, so the choice is between graphs, not between subsets. Raises MethodError for an impossible number and
+    for a side without vertices, ConfigError for an unknown family.
     """
-    edges = stubs(family, n_in, n_out, degree, layer)
-    build = registry.load("family", family)
-    rng = numpy_generator(seed, "graph", layer, family)
-    graphs = [_biadjacency(build(n_in, n_out, edges, rng), n_in, n_out) for _ in range(candidates)]
+    entry, where = registry.entry("family", family), layer or family
+    _check_sides(n_in, n_out, where)
+    wanted = _edges(n_in, n_out, degree, edges, density, where)
+    rng = seed if isinstance(seed, np.random.Generator) else numpy_generator(seed, "graph", layer, family)
+    if wanted is None:
+        count = stubs(family, n_in, n_out, degree or 0.0, layer)
+        drawn = [entry.load()(n_in, n_out, count, rng) for _ in range(candidates)]
+    else:
+        drawn = [_exactly(entry, n_in, n_out, wanted, rng) for _ in range(candidates)]
+    graphs = [biadjacency(cells, n_in, n_out) for cells in drawn]
     if candidates == 1:
         return graphs[0]
-    expansion = Expansion(n_in, n_out, numpy_generator(seed, "expansion", layer, family))
-    return max(graphs, key=expansion.score)
+    scoring = seed if isinstance(seed, np.random.Generator) else numpy_generator(seed, "expansion", layer, family)
+    return max(graphs, key=Expansion(n_in, n_out, scoring).score)
 
 
 def stubs(family: str, n_in: int, n_out: int, degree: float, layer: str = "") -> int:
-    """Return how many edges a degree means: degree * n_in or degree * max(n_in, n_out), by family; rounded, >= 1."""
+    """Return how many edges a degree means: degree * (vertices of the family's side), rounded, at least 1, unclamped.
+
+    Raises MethodError for a degree that is not a positive number and for a side without vertices.
+    """
+    where = layer or family
+    _check_sides(n_in, n_out, where)
     if not (math.isfinite(degree) and degree > 0):
-        raise MethodError(f"{layer or family}: degree {degree} is not possible; a degree is a positive number.")
+        raise MethodError(f"{where}: degree {degree} is not possible; a degree is a positive number.")
+    sides = {"inputs": n_in, "outputs": n_out, "larger": max(n_in, n_out), "smaller": min(n_in, n_out)}
+    return max(round(degree * sides[registry.entry("family", family).facts["side"]]), 1)
+
+
+def _check_sides(n_in: int, n_out: int, where: str) -> None:
     if min(n_in, n_out) < 1:
-        raise MethodError(f"{layer or family}: a graph between {n_in} inputs and {n_out} outputs has no edges.")
-    side = n_in if registry.entry("family", family).facts["regular"] == "inputs" else max(n_in, n_out)
-    return max(round(degree * side), 1)
+        raise MethodError(f"{where}: a graph between {n_in} inputs and {n_out} outputs has no edges.")
 
 
-@register("family", "random", regular="inputs")
-def random_pairs(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Cells:
-    """Erdos-Renyi: every pair independently with probability stubs / (n_in * n_out), given that one edge exists."""
-    pairs, count = n_in * n_out, 0
-    while count == 0:
-        count = rng.binomial(pairs, min(stubs / pairs, 1.0))
-    return np.sort(rng.choice(pairs, count, replace=False, shuffle=False))
+def _edges(
+    n_in: int, n_out: int, degree: float | None, edges: int | None, density: float | None, where: str
+) -> int | None:
+    """Return the exact number of edges asked for, or None when a degree is given instead."""
+    given = {"degree": degree, "edges": edges, "density": density}
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise MethodError(f"{where}: got {named or 'nothing'}; give one of degree, edges and density.")
+    pairs = n_in * n_out
+    if edges is not None and not 1 <= edges <= pairs:
+        raise MethodError(
+            f"{where}: {edges} edges are not possible between {n_in} and {n_out} vertices (1 .. {pairs})."
+        )
+    if density is not None:
+        if not 0 < density <= 1:
+            raise MethodError(f"{where}: density {density} is not possible; a density lies in (0, 1].")
+        return max(round(density * pairs), 1)
+    return edges
 
 
-@register("family", "xnet", regular="inputs")
-def xnet(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Cells:
-    """Left-regular: every input chooses stubs / n_in distinct outputs uniformly; outputs without input occur."""
-    edges = min(stubs, n_in * n_out)
-    if 2 * edges > n_in * n_out:
-        return _complement(xnet(n_in, n_out, n_in * n_out - edges, rng), n_in * n_out)
-    sources = np.repeat(np.arange(n_in), _split(edges, n_in, rng))
-    targets = np.empty_like(sources)
-    occupied = np.zeros(n_in * n_out, dtype=bool)
-    waiting = np.arange(edges)
-    while waiting.size:  # whoever collides draws again: by symmetry the outputs of an input stay a uniform subset
-        targets[waiting] = rng.integers(n_out, size=waiting.size)
-        waiting = waiting[~_settle(sources[waiting] * n_out + targets[waiting], occupied)]
-    return np.flatnonzero(occupied)
-
-
-@register("family", "rreg", regular="larger")
-def rreg(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Cells:
-    """Random biregular: min(stubs, n_in * n_out) edges, degrees on either side as equal as possible, none parallel.
-
-    Above half density the complement is drawn, which is biregular too.
-    """
-    edges = min(stubs, n_in * n_out)
-    if 2 * edges > n_in * n_out:
-        return _complement(rreg(n_in, n_out, n_in * n_out - edges, rng), n_in * n_out)
-    return _simple_matching(_split(edges, n_in, rng), _split(edges, n_out, rng), rng)
-
-
-@register("family", "rreg_merge", regular="larger")
-def rreg_merge(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Cells:
-    """The authors' generator: evenly split stubs of both sides matched at random, parallel edges merged into one.
-
-    Keeps about n_in * n_out * (1 - exp(-stubs / (n_in * n_out))) edges, so it is not regular; nothing is clamped.
-    """
-    sources = np.repeat(np.arange(n_in), _split(stubs, n_in, rng))
-    targets = np.repeat(np.arange(n_out), _split(stubs, n_out, rng))
-    return np.unique(sources * n_out + rng.permutation(targets))
-
-
-def _simple_matching(left: Cells, right: Cells, rng: np.random.Generator) -> Cells:
-    """Match stubs of the given degrees at random and switch parallel edges away, all of a round at once.
-
-    A parallel edge (u, v) and a settled edge (x, y) become (u, y) and (x, v) where both cells are free. Up to half
-    density a usable (x, y) always exists: fewer edges end in N(u) than leave the inputs outside N(v).
-    """
-    sources, targets = np.repeat(np.arange(left.size), left), rng.permutation(np.repeat(np.arange(right.size), right))
-    occupied = np.zeros(left.size * right.size, dtype=bool)
-    settled = np.zeros(sources.size, dtype=bool)
-    waiting = np.arange(sources.size)
-    while waiting.size:
-        fits = _settle(sources[waiting] * right.size + targets[waiting], occupied)
-        settled[waiting[fits]] = True
-        waiting = waiting[~fits]
-        partner = rng.integers(sources.size, size=waiting.size)
-        first = sources[waiting] * right.size + targets[partner]
-        second = sources[partner] * right.size + targets[waiting]
-        usable = settled[partner] & ~occupied[first] & ~occupied[second]
-        chosen = np.flatnonzero(usable)
-        chosen = chosen[_once(partner[chosen])]
-        chosen = chosen[_once(np.concatenate([first[chosen], second[chosen]])).reshape(2, -1).all(axis=0)]
-        edge, other = waiting[chosen], partner[chosen]
-        occupied[sources[other] * right.size + targets[other]] = False
-        occupied[second[chosen]] = True  # the partner stays settled; the edge itself settles at the next round's start
-        targets[edge], targets[other] = targets[other], targets[edge]
-    return np.flatnonzero(occupied)
-
-
-def _settle(cells: Cells, occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Occupy every free cell for the first edge that asks for it; return which edges got theirs."""
-    _, first = np.unique(cells, return_index=True)
-    first = first[~occupied[cells[first]]]
-    occupied[cells[first]] = True
-    fits = np.zeros(cells.size, dtype=bool)
-    fits[first] = True
-    return fits
-
-
-def _once(values: Cells) -> NDArray[np.bool_]:
-    """Mark the values that occur exactly once."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return counts[inverse] == 1
-
-
-def _split(total: int, parts: int, rng: np.random.Generator) -> Cells:
-    """Split ``total`` as evenly as possible; who gets one more is random."""
-    shares = np.full(parts, total // parts)
-    shares[rng.choice(parts, total % parts, replace=False)] += 1
-    return shares
-
-
-def _complement(cells: Cells, size: int) -> Cells:
-    """Return the cells that are not among the given ones."""
-    free = np.ones(size, dtype=bool)
-    free[cells] = False
-    return np.flatnonzero(free)
-
-
-def _biadjacency(cells: Cells, n_in: int, n_out: int) -> sparse.csr_array:
-    coords = np.divmod(cells, n_out)
-    return sparse.csr_array((np.ones(cells.size, dtype=bool), coords), shape=(n_in, n_out))
+def _exactly(entry: Entry, n_in: int, n_out: int, edges: int, rng: np.random.Generator) -> Cells:
+    """Draw a graph with just so many edges; an inexact family draws more than enough and loses the rest at random."""
+    build, pairs = entry.load(), n_in * n_out
+    if entry.facts["exact"] or edges == pairs:
+        return np.arange(pairs) if edges == pairs else build(n_in, n_out, edges, rng)
+    count = math.ceil(-pairs * math.log1p(-edges / pairs))  # stubs that leave about so many after merging
+    while (cells := build(n_in, n_out, count, rng)).size < edges:
+        count += 1 + count // 16
+    return np.sort(rng.choice(cells, edges, replace=False, shuffle=False))

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from prunelib import registry
 from prunelib.errors import MethodError
-from prunelib.masks.mask import Mask
 from prunelib.methods.expander import mask as methods
 from prunelib.methods.expander.graphs import sample
 from prunelib.models.resnet import resnet18, resnet_small
 from prunelib.models.vgg import vgg
 from prunelib.seeds import generator
 
-METHODS = ["rreg", "rreg_merge", "xnet", "random_graph"]
+METHODS = ["rreg", "rreg_merge", "xnet", "random_graph", "expander"]
 
 
 def tiny():
@@ -30,7 +30,7 @@ def find(method, build=tiny, budget=3, kind="degree", seed=0, task="classify", *
 @pytest.mark.parametrize("method", METHODS)
 def test_whole_kernels_follow_the_graph_of_their_layer(method):
     mask, _ = find(method, seed=5, **({"candidates": 1} if method == "rreg_merge" else {}))
-    family = "random" if method == "random_graph" else method
+    family = {"random_graph": "random", "expander": "ramanujan"}.get(method, method)
     for name, n_in, n_out in [
         ("features.0.weight", 1, 16),
         ("features.3.weight", 16, 32),
@@ -68,6 +68,7 @@ def test_exact_counts_of_a_small_network():
 def test_kept_weights_of_vgg16(degree, simple, left):
     build = lambda: vgg(10, 3, conv_bias=False)  # noqa: E731
     assert find("rreg", build, degree)[0].kept == simple + 5_120
+    assert find("random_graph", build, degree)[0].kept == left + 5_120
     mask, history = find("xnet", build, degree)
     assert mask.kept == left + 5_120
     assert mask.size == 14_972_608 + 5_120
@@ -93,7 +94,7 @@ def test_stem_and_shortcuts_stay_dense_on_demand():
     assert dense(find("xnet", build, shortcuts=False)[0]) == {"fc.weight"} | shortcuts
 
 
-@pytest.mark.parametrize("method", ["rreg", "xnet"])
+@pytest.mark.parametrize("method", ["rreg", "xnet", "random_graph"])
 @pytest.mark.parametrize("density", [0.03, 0.1, 0.25, 0.5, 0.9])
 def test_a_density_is_met_by_one_common_degree(method, density):
     mask, history = find(method, budget=density, kind="density")
@@ -105,9 +106,43 @@ def test_a_density_is_met_by_one_common_degree(method, density):
     assert np.ptp(degrees) <= 1  # rounding to whole edges, at most half an edge on a side with one channel
 
 
-def test_random_graphs_meet_a_density_on_average():
-    densities = [find("random_graph", budget=0.1, kind="density", seed=seed)[0].density for seed in range(10)]
-    assert np.mean(densities) == pytest.approx(0.1, abs=0.005)
+@pytest.mark.parametrize("family", registry.names("family"))
+@pytest.mark.parametrize("allocation", ["degree", "erk"])
+def test_every_family_meets_a_density_by_either_allocation(family, allocation):
+    mask, history = find("expander", budget=0.1, kind="density", family=family, allocation=allocation)
+    assert mask.kept <= int(0.1 * mask.size)
+    assert mask.kept == pytest.approx(0.1 * mask.size, abs=3 * 9)
+    assert min(history["edges"]) >= 1
+
+
+def test_erk_at_a_degree_keeps_as_many_weights_and_favours_small_layers():
+    by_degree, even = find("rreg", budget=4)
+    by_erk, spread = find("rreg", budget=4, allocation="erk")
+    assert by_degree.kept - 5 * 9 <= by_erk.kept <= by_degree.kept
+    share = np.array(spread["edges"]) / (np.array(spread["inputs"]) * np.array(spread["outputs"]))
+    assert share[0] == 1
+    assert list(share[:4]) == sorted(share[:4], reverse=True)
+    assert spread["edges"] != even["edges"]
+
+
+def test_layers_of_the_same_sides_share_their_graph_on_demand():
+    own, shared = (find("rreg", share_graphs=share)[0] for share in (False, True))
+    graph = lambda mask, name: mask[name].flatten(2).any(2) if mask[name].ndim > 2 else mask[name]  # noqa: E731
+    for mask, equal in [(own, False), (shared, True)]:
+        assert torch.equal(graph(mask, "features.10.weight"), graph(mask, "classifier.0.weight")) is equal
+
+
+def test_patterns_say_which_layers_are_pruned():
+    sparse = lambda **options: {n for n, _, kept, size in find("rreg", **options)[0].layers() if kept < size}  # noqa: E731
+    deep = {"features.3.weight", "features.7.weight", "features.10.weight"}
+    assert sparse() == deep | {"classifier.0.weight"}
+    assert sparse(only=[":linear"]) == {"classifier.0.weight"}
+    assert sparse(dense=["classifier.*"]) == deep
+    assert sparse(only=[":conv"], dense=["features.1?", "features.3"]) == {"features.7.weight"}
+    with pytest.raises(MethodError, match=r"rreg: layer pattern 'feature.3' fits none of the 6 layers"):
+        find("rreg", only=["feature.3"])
+    with pytest.raises(MethodError, match="xnet: all 6 layers of this network stay dense"):
+        find("xnet", dense=["*"])
 
 
 def test_full_density_keeps_everything():
@@ -169,29 +204,3 @@ def test_history_columns_are_stored_with_the_mask(tmp_path):
         assert file["history/sigma1"][:].tolist() == history["sigma1"]
         assert file["history/ramanujan"].dtype == np.float64
     assert history["sigma1"][2:] == pytest.approx([np.sqrt(18), 3, 3])  # 32×64 (degrees 6, 3), 64×64, 64×64
-
-
-def test_diagnose_sees_any_mask_as_graphs():
-    mask = Mask(
-        {
-            "conv.weight": torch.tensor([[1, 0], [1, 1], [0, 0]], dtype=torch.bool)
-            .reshape(3, 2, 1, 1)
-            .repeat(1, 1, 1, 3),
-            "conv.bias": torch.ones(3, dtype=torch.bool),
-            "fc.weight": torch.ones(5, 4, dtype=torch.bool),
-        }
-    )
-    convolution, linear = methods.diagnose(mask)
-    assert (convolution["layer"], linear["layer"]) == ("conv.weight", "fc.weight")
-    assert (convolution["inputs"], convolution["outputs"], convolution["edges"]) == (2, 3, 3)
-    assert (convolution["isolated_out"], convolution["degree_in_max"], linear["edges"]) == (1, 2, 20)
-    assert linear["sigma1"] == pytest.approx(np.sqrt(20))
-    assert methods.diagnose(mask) == methods.diagnose(mask)
-
-
-def test_diagnose_agrees_with_the_method_itself():
-    mask, history = find("xnet")
-    rows = methods.diagnose(mask)[:-1]
-    for column, values in history.items():
-        if column != "layer":
-            assert values == pytest.approx([float(row[column]) for row in rows])
