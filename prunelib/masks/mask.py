@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,22 @@ class Mask(Mapping[str, Tensor]):
     def ones(cls, parameters: Mapping[str, Tensor]) -> Mask:
         """Return the mask that keeps every entry of the given parameters."""
         return cls({name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in parameters.items()})
+
+    @classmethod
+    def from_flat(cls, bits: np.ndarray, model: nn.Module) -> Mask:
+        """Return the mask over every parameter of ``model`` that a flat boolean vector (N,) in their order spells out.
+
+        Raises MethodError when N is not the model's number of parameters.
+        """
+        parameters = dict(model.named_parameters())
+        wanted = sum(parameter.numel() for parameter in parameters.values())
+        if bits.shape != (wanted,):
+            raise MethodError(f"a flat mask of shape {bits.shape} does not fit a network of {wanted} parameters.")
+        return _split(torch.from_numpy(bits.astype(bool)), parameters)
+
+    def flat(self) -> np.ndarray:
+        """Return all entries as one boolean vector (N,), tensor after tensor in the mask's order."""
+        return torch.cat([tensor.reshape(-1) for tensor in self._tensors.values()]).numpy()
 
     @property
     def size(self) -> int:
@@ -84,6 +101,12 @@ class Mask(Mapping[str, Tensor]):
         """Read a saved mask; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
         with reading(path, FORMAT) as file:
             return cls({stored.attrs["name"]: _unpack(stored) for stored in file["masks"].values()})
+
+
+def read_figures(path: str | Path) -> dict[str, float | str]:
+    """Return what a search found out about its mask, by name (attribute ``figures``, JSON); errors as ``Mask.load``."""
+    with reading(path, FORMAT) as file:
+        return json.loads(file.attrs.get("figures", "{}"))
 
 
 def _unpack(stored: h5py.Dataset) -> Tensor:
@@ -131,13 +154,26 @@ def from_scores(
     """
     if scope == "local":
         return Mask({name: from_scores({name: score}, density, generator)[name] for name, score in scores.items()})
+    return best(scores, int(density * sum(score.numel() for score in scores.values())), generator)
+
+
+def best(scores: Mapping[str, Tensor], count: int, generator: torch.Generator) -> Mask:
+    """Keep the ``count`` highest scores of all tensors together; ties and errors as in ``from_scores``."""
     flat = torch.cat([score.detach().reshape(-1).double().cpu() for score in scores.values()])
     if not torch.isfinite(flat).all():
         bad = [name for name, score in scores.items() if not torch.isfinite(score).all()]
         raise MethodError(f"scores of {', '.join(bad)} are not finite; no mask can be ranked from them.")
     order = torch.randperm(flat.numel(), generator=generator)
-    ranked = order[torch.argsort(flat[order], descending=True, stable=True)]
-    keep = torch.zeros(flat.numel(), dtype=torch.bool)
-    keep[ranked[: int(density * flat.numel())]] = True
-    parts = keep.split([score.numel() for score in scores.values()])
-    return Mask({name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)})
+    if count == 0:
+        return _split(torch.zeros_like(flat, dtype=torch.bool), scores)
+    least = flat.kthvalue(flat.numel() - count + 1).values
+    keep = flat > least
+    tied = order[flat[order] == least]
+    keep[tied[: count - int(keep.sum())]] = True
+    return _split(keep, scores)
+
+
+def _split(flat: Tensor, like: Mapping[str, Tensor]) -> Mask:
+    """Cut a flat vector into tensors of the names, shapes and order of ``like``."""
+    parts = flat.split([tensor.numel() for tensor in like.values()])
+    return Mask({name: part.reshape(tensor.shape) for (name, tensor), part in zip(like.items(), parts, strict=True)})
