@@ -147,6 +147,14 @@ class Grid:
             "scale": self.settings.scale,
         }
 
+    def masked_from_start(self, run: Run) -> bool:
+        """Whether a run has a mask though its budget keeps everything: the fact ``full_mask`` says with which options.
+
+        So does the first round of iterative pruning as OES's authors run it (norm biases are pruned in it already).
+        """
+        options, wanted = self.settings.named("methods", run.method).options, self.facts(run).get("full_mask")
+        return wanted is not None and all(options[name] == value for name, value in wanted.items())
+
     def data(self, run: Run) -> str:
         """The label of the data set a run's task uses."""
         return self.settings.named("tasks", run.task).options["data"]
@@ -161,7 +169,7 @@ class Grid:
         for task, model in product(block.tasks, block.models):
             self._check_fit(task, model, block.recipe, where)
         for method in block.methods:
-            settings.named("methods", method, f"{where}.methods")
+            self._check_options(method, where)
         seeds = block.seeds or settings.seeds
         for labels in product(block.tasks, block.models, block.methods, block.budgets, seeds):
             self._add(Run(paper, *labels), block.recipe, seeds, where)
@@ -177,14 +185,27 @@ class Grid:
             )
         run = Run(run.paper, run.task, run.model, run.method, budget.label, run.seed)
         if entry.facts.get("parent", "none") == "previous" and budget.kind == "density":
-            self._add_chain(run, budget, recipe)
+            self._add_chain(run, self._densities(run, budget, where), recipe)
         else:
             self._plan(run, Planned(recipe, self._single_parent(run, entry, seeds)))
 
-    def _add_chain(self, run: Run, budget: Budget, recipe: str) -> None:
+    def _densities(self, run: Run, budget: Budget, where: str) -> list[float]:
+        """Return the densities of a chain, 1 first: equal ratios to the budget, or what cuts of a given share leave."""
         assert budget.value is not None
-        rounds = self.settings.named("methods", run.method).options["rounds"]
-        densities = [1.0] + [budget.value ** (k / rounds) for k in range(1, rounds)] + [budget.value]
+        options = self.settings.named("methods", run.method).options
+        rounds, cut = options["rounds"], options.get("cut")
+        if cut is None:
+            return [1.0] + [budget.value ** (k / rounds) for k in range(1, rounds)] + [budget.value]
+        densities = [(1 - cut) ** k for k in range(rounds + 1)]
+        last = Budget("density", densities[-1]).label
+        if last != run.budget:
+            raise ConfigError(
+                f"{where}.budgets: '{run.budget}' is not what method '{run.method}' ends with: {rounds} cuts of "
+                f"{cut:.4g} leave {densities[-1]:.4g}. Allowed: {last}."
+            )
+        return densities
+
+    def _add_chain(self, run: Run, densities: list[float], recipe: str) -> None:
         parent = None
         for density in densities:
             label = "full" if density == 1.0 else Budget("density", density).label
@@ -209,6 +230,14 @@ class Grid:
         if self._plans.setdefault(run, plan) != plan:
             what = f"{run.path}: planned twice with different recipes or parents ({plan.recipe})"
             raise ConfigError(f"{what}; give one method a label of its own.")
+
+    def _check_options(self, method: str, where: str) -> None:
+        """Refuse options of a method that contradict each other."""
+        named = self.settings.named("methods", method, f"{where}.methods")
+        rule = registry.entries("option_rule").get(named.name)
+        problem = rule.load()(named.options) if rule else None
+        if problem:
+            raise ConfigError(f"methods.{method}: {problem}")
 
     def _check_fit(self, task: str, model: str, recipe: str, where: str) -> None:
         """Refuse a model or a recipe that can't serve the task."""

@@ -67,6 +67,58 @@ def test_imp_is_a_chain_of_runs_from_dense_to_its_density() -> None:
     assert [member.budget for member in chain] == ["density0.1", "density0.2154", "density0.4642", "full"]
 
 
+def cutting(budget: str, **options: object) -> Grid:
+    """The grid of one method that cuts its weights in rounds, and of another that takes its last mask elsewhere."""
+    raw = copy.deepcopy(SMALL)
+    raw["methods"]["cut"] = {"uses": "imp"} | options
+    raw["methods"]["moved"] = {"uses": "transfer", "of": "cut", "from_task": "denoise"}
+    raw["tasks"]["again"] = {"kind": "denoise", "data": "photo"}
+    block = {"models": ["hourglass"], "budgets": [budget], "recipe": "fit"}
+    blocks = [{"tasks": ["denoise"], "methods": ["cut"]}, {"tasks": ["again"], "methods": ["moved"]}]
+    return Grid(load(raw | {"grid": {"oes": [block | other for other in blocks]}}))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "cut", "budgets"),
+    [
+        (2, 0.8, ["full", "density0.2", "density0.04"]),
+        (13, 0.2, [
+            "full", "density0.8", "density0.64", "density0.512", "density0.4096", "density0.3277", "density0.2621",
+            "density0.2097", "density0.1678", "density0.1342", "density0.1074", "density0.0859", "density0.06872",
+            "density0.05498",
+        ]),
+    ],
+)  # fmt: skip
+def test_cuts_of_a_share_are_a_chain_of_runs(rounds: int, cut: float, budgets: list[str]) -> None:
+    grid = cutting(budgets[-1], rounds=rounds, cut=cut, fidelity="upstream")
+    runs = [Run("oes", "denoise", "hourglass", "cut", budget, 1) for budget in budgets]
+    assert [run for run in sorted(grid.runs) if run.method == "cut" and run.seed == 1] == sorted(runs)
+    assert [grid.parent(run) for run in runs] == [None, *runs[:-1]]
+    last = Run("oes", "again", "hourglass", "moved", budgets[-1], 0)
+    assert grid.parent(last) == runs[-1]
+
+
+@pytest.mark.parametrize("budget", ["density0.05", "density0.64", "density0.8"])
+def test_the_budget_of_cuts_must_be_what_they_leave(budget: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"'{budget}' is not what .* 13 cuts of 0\.2 leave .* Allowed: density0\.05498"
+    ):
+        cutting(budget, rounds=13, cut=0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fidelity": "upstream"}, "Set cut"),
+        ({"cut": 1.0}, "0 < cut < 1"),
+        ({"cut": 0.2, "fidelity": "upstream", "prune": "weights"}, "'prune' says weights"),
+    ],
+)
+def test_options_that_contradict_are_found_before_any_job(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"methods\.cut: .*{words}"):
+        cutting("density0.512", rounds=3, **options)
+
+
 def test_description_is_plain_and_complete() -> None:
     grid = Grid(load(SMALL))
     described = grid.describe(Run("oes", "denoise", "hourglass", "gumbel", "density0.1", 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunelib import registry
-from prunelib.masks.mask import Mask
+from prunelib.methods.common import Found, as_found
 from prunelib.models.build import global_stream
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer, identity
@@ -27,19 +27,20 @@ def find_mask(
 ) -> None:
     """Find the mask of one run and write it to ``output`` with its search history and liveness report.
 
-    Attributes of the file: method, settings (JSON), budget, seed, density, alive, why, dead_layers (comma-separated).
-    Its bytes depend on the inputs alone. ``parent``: an earlier run's file, for methods that start from one;
-    ``checkpoints``: directory of its own, for methods that take long. Raises MethodError as the method does.
+    Attributes of the file: method, settings (JSON), budget, seed, density, alive, why, dead_layers (comma-separated),
+    figures (JSON). Its bytes depend on the inputs alone. ``parent``: an earlier run's file, for methods that start from
+    one; ``checkpoints``: directory of its own, for methods that take long. Raises MethodError as the method does.
     """
     inputs = {"data": Path(data)} | ({"parent": Path(parent)} if parent is not None else {})
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
     task = open_task(settings, data, device)
-    mask, history = search(task, settings, parent, checkpointer)
+    found = search(task, settings, parent, checkpointer)
+    mask = found.mask
     report = alive(task, task.build(), mask)
     budget = settings["budget"]
     mask.save(
         output,
-        history,
+        found.history,
         method=settings["method"]["uses"],
         settings=json.dumps(settings, sort_keys=True),
         budget=budget["kind"] if budget["value"] is None else f"{budget['kind']}{budget['value']:.4g}",
@@ -48,14 +49,13 @@ def find_mask(
         alive=report.alive,
         why=report.why,
         dead_layers=",".join(report.dead_layers),
+        figures=json.dumps(found.figures),
     )
     checkpointer.clear()
 
 
-def search(
-    task: Task, settings: Mapping[str, Any], parent: Path | None, checkpointer: Checkpointer
-) -> tuple[Mask, dict[str, list[float]]]:
-    """Call the method with its own random stream and options; return its mask and its history (maybe empty).
+def search(task: Task, settings: Mapping[str, Any], parent: Path | None, checkpointer: Checkpointer) -> Found:
+    """Call the method with its own random stream and options; return its mask, history and figures (maybe empty).
 
     A method with a ``checkpointer`` argument gets one, and goes on from its newest state.
     """
@@ -65,5 +65,4 @@ def search(
     if "checkpointer" in inspect.signature(find).parameters:
         extras["checkpointer"] = checkpointer
     with global_stream(seed, "search-dropout"):  # a network with dropout draws from torch's own generators
-        found = find(task, settings["budget"], generator(seed, "search"), **method["options"], **extras)
-    return found if isinstance(found, tuple) else (found, {})
+        return as_found(find(task, settings["budget"], generator(seed, "search"), **method["options"], **extras))

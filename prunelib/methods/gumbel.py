@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.func import functional_call
 from tqdm import tqdm
 
-from prunelib.masks.mask import Mask, from_scores
-from prunelib.methods.common import Prune, selected
+from prunelib.masks.mask import Mask
+from prunelib.measure.image import psnr
+from prunelib.methods.common import Found, Prune, Repair, ranked, selected
 from prunelib.methods.noise import Uniform
 from prunelib.options import Count, NonNegative, Positive
 from prunelib.registry import register
@@ -25,6 +26,7 @@ from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import Task
 
 SMOOTH = 1e-6  # added to a probability inside the logarithms of the divergence
+SAMPLES = 10  # soft masks that the last of the figures multiplies
 TINY = 1e-20  # least uniform draw: the noise stays finite
 PIECE = 2**18  # entries worked on at a time on a CPU
 sigmoid_backward = torch.ops.aten.sigmoid_backward  # (g, y) -> g * y * (1 - y), one pass
@@ -44,20 +46,22 @@ def gumbel(
     temperature: Positive = 0.2,
     prune: Literal["all", "weights"] = "all",
     log_every: Count = 1000,
-) -> tuple[Mask, dict[str, list[float]]]:
+    repair: Literal["none", "layer", "weights"] = "none",
+) -> Found:
     """Keep the int(density * N) parameters whose learned logit is highest, over all tensors at once.
 
     minimise over l:  E_m loss(G(w * m)) + kl * sum_i KL(sigmoid(l_i) || density),
     m = sigmoid((l + log u - log(1 - u)) / temperature), u ~ U(0, 1)^N
 
     Adam(lr, eps 1e-8) from l = 0, one soft sample per step. ``prune`` says which parameters may go: "all" (biases and
-    norms too, as published) or the "weights" of convolutions and linear layers. Returns the mask and, each
-    ``log_every`` steps and at the last one, the columns step (0-based), loss (that step's, with the divergence) and
-    mean_logit (after the step). With a checkpointer the search goes on from its newest state, with the same bits.
+    norms too, as published) or the "weights" of convolutions and linear layers; ``repair`` what is done to a dead
+    mask (``prunelib.masks.repair``). Returns the mask, ``LogitSearch.figures`` and, each ``log_every`` steps and at the
+    last one, the columns step (0-based), loss (that step's, with the divergence) and mean_logit (after the step). With
+    a checkpointer the search goes on from its newest state, with the same bits.
     """
     density = budget["value"]
     if density == 1:  # the prior would keep everything with certainty: nothing to learn
-        return Mask.ones(selected(task.build(), prune)), {}
+        return Found(Mask.ones(selected(task.build(), prune)))
     search = LogitSearch(task, density, prune, kl, temperature, lr, generator)
     history: dict[str, list[float]] = {"step": [], "loss": [], "mean_logit": []}
     state = checkpointer.load() if checkpointer else None
@@ -68,16 +72,12 @@ def gumbel(
     for batch in tqdm(batches, desc="mask search", initial=search.done, total=steps, disable=None):
         if checkpointer and checkpointer.due():
             checkpointer.save(search.state() | {"history": history})
-        step = search.done
-        logged = step % log_every == 0 or step == steps - 1
-        divergence = kl_divergence(search.logits, density) if logged else 0
+        logged = search.done % log_every == 0 or search.done == steps - 1
+        divergence = search.divergence() if logged else 0
         loss = search.step(batch)
         if logged:
-            row = float(step), (loss + kl * divergence).item(), search.logits.mean().item()
-            for column, value in zip(history.values(), row, strict=True):
-                column.append(value)
-            log.info("mask search, step %d: loss %.5f, mean logit %.4f", *row)
-    return from_scores(search.scores(), density, generator), history
+            search.log(history, loss + divergence)
+    return search.found(history, generator, repair)
 
 
 class LogitSearch:
@@ -112,11 +112,20 @@ class LogitSearch:
 
     def step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Draw one soft mask, update the logits once, return the data loss before the update (0-dimensional)."""
+        leaves = self.masked()
+        loss = self.task.loss(functional_call(self.model, leaves, batch[0]), batch[1])
+        self.descend(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
+        return loss.detach()
+
+    def masked(self) -> dict[str, Tensor]:
+        """Return the weights times the current step's soft mask: leaves of a graph, valid until the next call."""
         self.sample(self.done)
         for weights, gates, masked in self._pieces(self.weights, self._gates, self._masked):
             torch.mul(weights, gates, out=masked)
-        loss = self.task.loss(functional_call(self.model, self._leaves, batch[0]), batch[1])
-        slopes = torch.autograd.grad(loss, list(self._leaves.values()), materialize_grads=True)
+        return self._leaves
+
+    def descend(self, slopes: Iterable[Tensor]) -> None:
+        """Update the logits once, from the data loss's gradients in the leaves that ``masked`` returned."""
         _flat(slopes, self._slope)
         for slope, weights, gates, logits in self._pieces(self._slope, self.weights, self._gates, self.logits):
             slope.mul_(weights).div_(self.temperature)
@@ -125,7 +134,6 @@ class LogitSearch:
         self.logits.grad = self._slope
         self._adam.step()
         self.done += 1
-        return loss.detach()
 
     def sample(self, step: int) -> Tensor:
         """Return the soft mask of one step in [0, 1]; two Gumbel noises' difference is one logistic noise."""
@@ -133,6 +141,50 @@ class LogitSearch:
         for uniform, logits, gates in self._pieces(noise, self.logits, self._gates):
             torch.logit(uniform, eps=TINY, out=gates).add_(logits).div_(self.temperature).sigmoid_()
         return self._gates
+
+    def divergence(self) -> Tensor:
+        """Return the divergence's part of the objective, 0-dimensional."""
+        return self.kl * kl_divergence(self.logits, self.prior)
+
+    def log(self, history: dict[str, list[float]], objective: Tensor, name: str = "") -> None:
+        """Add the row of the step just taken, whose objective is given; ``name`` tells the search from others."""
+        row = float(self.done - 1), objective.item(), self.logits.mean().item()
+        for column, value in zip(history.values(), row, strict=True):
+            column.append(value)
+        log.info("mask search%s, step %d: loss %.5f, mean logit %.4f", name, *row)
+
+    def found(self, history: dict[str, list[float]], generator: torch.Generator, repair: Repair) -> Found:
+        """Return the mask of the logits of now, repaired if it is dead, with the history and all figures."""
+        ranking = ranked(self.task, self.scores(), self.prior, generator, repair=repair)
+        return Found(ranking.mask, history, self.figures(ranking.mask, self.done) | ranking.figures)
+
+    @torch.no_grad()
+    def figures(self, mask: Mask, steps: int) -> dict[str, float | str]:
+        """Return the found mask's figures: what the authors print after a search of ``steps`` steps.
+
+        threshold: lowest kept logit, if any; mean_logit: of all entries. Task losses of the untrained network: loss_det
+        under the mask, loss_single under the mask times one soft sample, loss_multiple under the mask times ten;
+        psnr_det (dB): of the picture drawn under the mask, where the task knows the clean one. The samples are those of
+        steps after the last. Source: OES's option mask_opt (det, single, multiple).
+        """
+        inputs, target = next(iter(self.task.batches("figures", 1)))
+        masks = {name: mask.get(name, torch.ones(shape)) for name, shape in self._shapes.items()}
+        gates = _flat(masks.values()).to(self.logits)
+        output = self._forward(gates, inputs)
+        found = {"mean_logit": self.logits.mean().item(), "loss_det": self.task.loss(output, target).item()}
+        if mask.kept:
+            found["threshold"] = self.logits[gates > 0].min().item()
+        for sample in range(SAMPLES):
+            gates *= self.sample(steps + sample)
+            if sample == 0:
+                found["loss_single"] = self.task.loss(self._forward(gates, inputs), target).item()
+        found["loss_multiple"] = self.task.loss(self._forward(gates, inputs), target).item()
+        clean = getattr(self.task, "clean", None)
+        return found if clean is None else found | {"psnr_det": psnr(self.task.crop(output), clean).item()}
+
+    def _forward(self, gates: Tensor, inputs: Tensor) -> Tensor:
+        """Return the network's output with its untrained weights times ``gates`` (N,)."""
+        return functional_call(self.model, self._views(self.weights * gates), inputs)
 
     def state(self) -> dict[str, Any]:
         """Return all that an exact resume needs."""

@@ -17,7 +17,7 @@ from prunelib.compact.shrink import Shrunk, shrunk
 from prunelib.compact.size import mask_sizes, structure_sizes
 from prunelib.errors import ArtefactError, MethodError
 from prunelib.masks.liveness import Liveness
-from prunelib.masks.mask import Mask
+from prunelib.masks.mask import Mask, read_figures
 from prunelib.measure.cost import parameters, peak_memory_mb
 from prunelib.methods.callbacks import Callback
 from prunelib.models.structure import load_structure
@@ -51,24 +51,28 @@ def train_run(
 ) -> None:
     """Train one run from its files; write outputs["weights"], ["history"], ["metrics"] and, where asked for, ["mask"].
 
-    ``mask``: mask.h5 to enforce; ``start``: weights to begin from instead of initial ones; ``structure``: weights of a
-    smaller network, its record beside them as .json. A mask that leaves a dead network is not trained: status "dead",
-    the cause, untrained weights and an empty history. Raises ArtefactError for files that do not fit together.
+    ``mask``: mask.h5 to enforce, whose figures become metrics (search_...) and what repaired it a text; ``start``:
+    weights to begin from instead of initial ones; ``structure``: weights of a smaller network, its record beside them
+    as .json. A mask that leaves a dead network is not trained: status "dead", the cause, untrained weights and an empty
+    history. Raises ArtefactError for files that do not fit together.
     """
     inputs = {"data": data, "mask": mask, "start": start, "structure": structure}
     inputs = {name: Path(path) for name, path in inputs.items() if path is not None}
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
     task = open_task(settings, data, device)
     found = Mask.load(mask) if mask is not None else None
+    figures = read_figures(mask) if mask is not None else {}
     strict = settings["recipe"].get("enforce", "strict") == "strict"
     model = _model(task, inputs, found if strict else None)
     report = alive(task, model, found) if found is not None and strict else ALIVE
     result = _train(settings, task, model, found, checkpointer, inputs) if report.alive else Trained({}, {})
     metrics = _sizes(task, model, result.mask if found is None else found, report.alive) | result.metrics
+    metrics |= {f"search_{name}": value for name, value in figures.items() if not isinstance(value, str)}
     record = {
         "run": {**settings["run"], "path": Run(**settings["run"]).path},
         "status": "ok" if report.alive else "dead",
         "why": report.why,
+        "repaired": figures.get("repaired", ""),
         "scale": settings["scale"],
         "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
         "metrics": {name: _finite(value) for name, value in metrics.items()},

@@ -57,8 +57,10 @@ class Plan:
         return Run(paper, wildcards.task, wildcards.model, wildcards.method, wildcards.budget, int(wildcards.seed))
 
     def stage(self, run: Run) -> str:
-        """What finds this run's mask or gates; a run that keeps everything has nothing to find."""
-        return "none" if run.budget == "full" else self.grid.facts(run).get("stage", "none")
+        """What finds this run's mask or gates; most runs that keep everything have nothing to find."""
+        if run.budget == "full" and not self.grid.masked_from_start(run):
+            return "none"
+        return self.grid.facts(run).get("stage", "none")
 
     def inputs(self, paper: str, step: str) -> Callable[[Any], dict[str, str]]:
         """Return the input function of one step: the data set, and files of this run or of its parent."""
@@ -70,6 +72,8 @@ class Plan:
         files = {"data": data_path(self.grid.data(run))}
         if step in ("find_mask", "prune_structure") and parent:
             files["parent"] = path(parent, "mask.h5" if facts.get("parent") == "source" else "weights.safetensors")
+        if step == "find_mask" and (location := self._location(run)):
+            files["given"] = location
         if step == "train" and stage == "mask":
             files["mask"] = path(run, "mask.h5")
             if parent and facts.get("start") == "parent":
@@ -80,6 +84,10 @@ class Plan:
             files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
             files |= {"mask": path(run, "mask.h5")}
         return files
+
+    def _location(self, run: Run) -> str | None:
+        """The file of the user's that a run's method reads, so that another one finds its mask again."""
+        return self.settings.named("methods", run.method).options.get("location")
 
     def params(self, paper: str, step: str) -> dict[str, Callable[[Any], Any]]:
         """Return the params of one step's rule: the settings its run depends on, the digest of its code, the mode."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from prunelib import config, registry
 from prunelib.data.prepare import prepare
 from prunelib.masks.mask import Mask
+from prunelib.methods.common import as_found
 from prunelib.seeds import generator
 from prunelib.storage.weights import save_weights
 from prunelib.tasks.base import Task, open_task, prunable
@@ -49,9 +51,17 @@ def open_tiny(data: dict[str, Path], kind: str, seed: int = 0) -> Task:
     return open_task(described, data[kind])
 
 
+def published(task: Task, folder: Path) -> Path:
+    """A flat mask file that keeps three of ten parameters."""
+    total = sum(parameter.numel() for parameter in task.build().parameters())
+    np.save(folder / "flat.npy", np.arange(total) < int(0.3 * total))
+    return folder / "flat.npy"
+
+
 def find(task: Task, method: str, budget: str, folder: Path, seed: int = 0) -> Mask:
     entry = registry.entry("method", method)
-    options = config.checked_options("method", method, FAST.get(method, {}), method)
+    given = FAST.get(method, {}) | ({"location": str(published(task, folder))} if method == "given" else {})
+    options = config.checked_options("method", method, given, method)
     parent: dict[str, Any] = {}
     if entry.facts["parent"] == "source":
         parent = {"parent": folder / "source.h5"}
@@ -60,7 +70,7 @@ def find(task: Task, method: str, budget: str, folder: Path, seed: int = 0) -> M
         parent = {"parent": folder / "parent.safetensors"}
         save_weights(parent["parent"], task.build().state_dict())
     found = entry.load()(task, BUDGETS[budget], generator(seed, "search"), **options, **parent)
-    return found[0] if isinstance(found, tuple) else found
+    return as_found(found).mask
 
 
 @pytest.mark.parametrize(("method", "kind", "budget"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
@@ -78,7 +88,10 @@ def test_mask_is_exact_and_repeatable(
     assert all(torch.equal(mask[name], again[name]) for name in mask)
 
 
-@pytest.mark.parametrize("method", [name for name in MASKS if registry.entry("method", name).facts["parent"] == "none"])
+FREE = [name for name in MASKS if registry.entry("method", name).facts["parent"] == "none" and name != "given"]
+
+
+@pytest.mark.parametrize("method", FREE)
 def test_another_seed_finds_another_mask(data: dict[str, Path], tmp_path: Path, method: str) -> None:
     budget = registry.entry("method", method).facts["budgets"][0]
     masks = [find(open_tiny(data, "classify", seed), method, budget, tmp_path, seed) for seed in (0, 1)]

@@ -8,9 +8,10 @@ import torch
 
 from prunelib import registry
 from prunelib.errors import MethodError
-from prunelib.masks.mask import Mask
+from prunelib.masks.mask import Mask, read_figures
+from prunelib.methods.common import Found
 from prunelib.methods.dense import dense
-from prunelib.methods.find import find_mask
+from prunelib.methods.find import find_mask, search
 from prunelib.tasks.base import open_task, prunable
 from tests.tiny import settings, write_squares
 
@@ -55,6 +56,24 @@ def test_mask_history_and_report_are_written(data, tmp_path, method):
     assert (found["method"], found["budget"], found["seed"]) == ("given", "density0.25", 0)
     assert json.loads(found["settings"])["budget"] == BUDGET
     assert found["density"] == mask.density and found["alive"] and found["why"] == ""
+
+
+def test_figures_are_written_beside_the_mask(data, tmp_path, method):
+    def learned(task, budget, generator):
+        return Found(_random(task, budget, generator), {"step": [0.0]}, {"threshold": -1.5, "repaired": "a minimum"})
+
+    find_mask(method(learned), data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
+    assert read_figures(tmp_path / "mask.h5") == {"threshold": -1.5, "repaired": "a minimum"}
+    find_mask(method(_random), data, tmp_path / "plain.h5", None, "cpu", tmp_path / "states", 60.0)
+    assert read_figures(tmp_path / "plain.h5") == {}
+
+
+@pytest.mark.parametrize("returned", [lambda mask: mask, lambda mask: (mask, {"a": [1.0]}), Found])
+def test_whatever_a_method_returns_is_found(data, method, returned):
+    mask = Mask({"classifier.3.weight": torch.ones(3, 8) > 0})
+    found = search(open_task(settings(), data), method(lambda *arguments: returned(mask)), None, None)
+    assert isinstance(found, Found) and found.mask is mask and found.figures == {}
+    assert found.history == ({"a": [1.0]} if isinstance(returned(mask), tuple) else {})
 
 
 def test_the_same_settings_find_the_same_mask(data, tmp_path, method):

@@ -9,10 +9,11 @@ from torch.func import functional_call
 
 from prunelib import registry
 from prunelib.masks.mask import Mask, from_scores
+from prunelib.measure.image import psnr
 from prunelib.methods.gumbel import LogitSearch, gumbel, kl_divergence, kl_slope
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer
-from prunelib.tasks.base import prunable
+from prunelib.tasks.base import alive, prunable
 from prunelib.tasks.classify import Classify
 from tests.picture import denoise, write_picture
 from tests.tiny import LEARNS_FAST, write_squares
@@ -25,17 +26,19 @@ def task(tmp_path_factory):
 
 def find(task, density=0.2, seed=0, **options):
     settings = {"steps": 6, "log_every": 2} | options
-    return gumbel(task, {"kind": "density", "value": density}, generator(seed, "search"), **settings)
+    found = gumbel(task, {"kind": "density", "value": density}, generator(seed, "search"), **settings)
+    return found.mask, found.history
 
 
-def search(task, prior=0.05, prune="all", kl=1e-9, temperature=0.2, lr=0.01):
-    return LogitSearch(task, prior, prune, kl, temperature, lr, generator(0, "search"))
+def search(task, prior=0.05, prune="all", kl=1e-9, temperature=0.2, lr=0.01, random=None):
+    return LogitSearch(task, prior, prune, kl, temperature, lr, random or generator(0, "search"))
 
 
 def test_defaults_are_the_published_ones():
     options = {name: option.default for name, option in registry.entry("method", "gumbel").options.items()}
     assert options == {
         "steps": 60000, "lr": 0.01, "kl": 1e-9, "temperature": 0.2, "prune": "all", "log_every": 1000,
+        "repair": "none",
     }  # fmt: skip
     assert registry.entry("method", "gumbel").facts["budgets"] == ("density",)
 
@@ -163,13 +166,14 @@ def test_a_resumed_search_equals_an_uninterrupted_one(task, tmp_path, kind):
 
     def run(checkpointer=None):
         budget = {"kind": "density", "value": 0.2}
-        return gumbel(task, budget, generator(0, "search"), checkpointer, steps=9, lr=0.1, log_every=2)
+        found = gumbel(task, budget, generator(0, "search"), checkpointer, steps=9, lr=0.1, log_every=2)
+        return found.mask, found.history, found.figures
 
-    (straight, history) = run()
+    straight, history, figures = run()
     with pytest.raises(KeyboardInterrupt):
         run(Stops(tmp_path / "states", 0, "this search"))
-    resumed, again = run(Checkpointer(tmp_path / "states", 1000, "this search"))
-    assert history == again and history["step"] == [0, 2, 4, 6, 8]
+    resumed, again, same = run(Checkpointer(tmp_path / "states", 1000, "this search"))
+    assert (history, figures) == (again, same) and history["step"] == [0, 2, 4, 6, 8]
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
@@ -189,6 +193,60 @@ def test_the_found_subnetwork_draws_the_picture_untrained(tmp_path):
     orders = {name: torch.randperm(kept.numel(), generator=random) for name, kept in mask.items()}
     others = Mask({name: kept.flatten()[orders[name]].reshape(kept.shape) for name, kept in mask.items()})
     assert loss(mask) < 0.6 * min(loss(Mask.ones(mask)), loss(others))
+
+
+def test_figures_are_those_of_the_masked_network_and_the_samples_after_the_search(task):
+    """Each against the plain network with its weights replaced; the samples are drawn again, parameter by parameter."""
+    searched = search(task, lr=0.3)
+    for _ in range(5):
+        searched.step((task.example, task.noisy))
+    mask = from_scores(searched.scores(), 0.3, generator(0, "search"))
+    figures = searched.figures(mask, steps=5)
+
+    def output(*gates):
+        network = task.build()
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                for gate in (mask, *gates):
+                    parameter.mul_(gate[name])
+            return network(task.example)
+
+    def sample(step):
+        return {name: part.clone() for name, part in searched._views(searched.sample(step)).items()}
+
+    samples = [sample(5 + number) for number in range(10)]
+    kept = torch.cat([searched.scores()[name][mask[name]] for name in mask])
+    assert figures["threshold"] == kept.min() and figures["mean_logit"] == searched.logits.mean()
+    assert figures["loss_det"] == pytest.approx(task.loss(output(), task.noisy).item(), rel=1e-5)
+    assert figures["loss_single"] == pytest.approx(task.loss(output(samples[0]), task.noisy).item(), rel=1e-5)
+    assert figures["loss_multiple"] == pytest.approx(task.loss(output(*samples), task.noisy).item(), rel=1e-5)
+    assert figures["psnr_det"] == pytest.approx(psnr(output(), task.clean).item(), rel=1e-5)
+    assert len({figures[name] for name in ("loss_det", "loss_single", "loss_multiple")}) == 3
+
+
+@pytest.mark.parametrize("prune", ["all", "weights"])
+def test_figures_come_with_the_mask_and_do_not_change_it(task, prune):
+    budget = {"kind": "density", "value": 0.2}
+    found = gumbel(task, budget, generator(0, "search"), steps=6, log_every=2, prune=prune)
+    assert set(found.figures) == {
+        "threshold", "mean_logit", "loss_det", "loss_single", "loss_multiple", "psnr_det",
+    }  # fmt: skip
+    assert found.figures["mean_logit"] == found.history["mean_logit"][-1]
+    searched = search(task, prior=0.2, prune=prune, random=(random := generator(0, "search")))
+    for _ in range(6):
+        searched.step((task.example, task.noisy))
+    plain = from_scores(searched.scores(), 0.2, random)
+    assert all(torch.equal(plain[name], found.mask[name]) for name in plain)
+
+
+def test_a_dead_mask_is_repaired_and_its_figures_are_the_repaired_one_s(task):
+    """Few steps at a strong prior leave almost chance, which kills: norms and weights go alike."""
+    budget, options = {"kind": "density", "value": 0.1}, {"steps": 2, "log_every": 1}
+    dead = gumbel(task, budget, generator(0, "search"), **options)
+    assert not alive(task, task.build(), dead.mask).alive and "repaired" not in dead.figures
+    found = gumbel(task, budget, generator(0, "search"), repair="weights", **options)
+    assert alive(task, task.build(), found.mask).alive and "only convolution" in found.figures["repaired"]
+    assert found.figures["loss_det"] != dead.figures["loss_det"]
 
 
 def test_it_searches_on_a_classification_task_too(tmp_path):

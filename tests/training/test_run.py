@@ -1,6 +1,7 @@
 """The train step: what it writes, for dense, masked, dead, started, structural and searching runs; and its resume."""
 
 import json
+import math
 import os
 import signal
 
@@ -83,6 +84,15 @@ def test_a_masked_run_stays_sparse(data, tmp_path):
     assert metrics["density"] == metrics["density_nonzero"] == mask.density
     assert metrics["parameters_kept"] == metrics["parameters"] - (mask.size - mask.kept)
     assert metrics["macs_kept"] < metrics["macs"]
+
+
+def test_a_search_s_figures_become_metrics_and_a_repair_a_text(data, tmp_path):
+    mask = _save_mask(tmp_path / "mask.h5")
+    assert _train(settings(), data, tmp_path, mask=tmp_path / "mask.h5")[0]["repaired"] == ""
+    mask.save(tmp_path / "mask.h5", figures=json.dumps({"threshold": -2.5, "loss_det": math.nan, "repaired": "so"}))
+    record, _ = _train(settings(), data, tmp_path, mask=tmp_path / "mask.h5")
+    found = {name: value for name, value in record["metrics"].items() if name.startswith("search_")}
+    assert found == {"search_threshold": -2.5, "search_loss_det": None} and record["repaired"] == "so"
 
 
 def test_leaky_enforcement_shows_in_the_non_zero_density(data, tmp_path):

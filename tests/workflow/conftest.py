@@ -9,8 +9,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "workflow_scripts", "prunelib", "profiles", "envs", "README.md")
@@ -42,6 +44,10 @@ class Checkout:
         text = self.snakemake("-n", *arguments).stdout
         counts = re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)
         return {rule: int(count) for rule, count in counts if rule != "total"}
+
+    def write(self, raw: dict[str, Any]) -> None:
+        """Replace the copy's configuration."""
+        (self.path / "config.yaml").write_text(yaml.safe_dump(raw))
 
     def results(self) -> dict[str, bytes]:
         """Contents of every deterministic table."""

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import torch
 
-from prunelib.masks.mask import Mask, from_scores
-from prunelib.methods.common import selected
+from prunelib.methods.common import Found, check_options, covered, ranked, selected
+from prunelib.methods.saliency import upstream
 from prunelib.registry import register
 from prunelib.tasks.base import Task
 
@@ -20,12 +20,21 @@ def random(
     generator: torch.Generator,
     *,
     scope: Literal["global", "local"] = "global",
-    prune: Literal["weights", "all"] = "weights",
-) -> Mask:
-    """Keep int(density * N) entries at random, of the whole network ("global") or of each tensor ("local")."""
-    chosen = selected(task.build(), prune)
+    prune: Literal["weights", "all"] | None = None,
+    fidelity: Literal["corrected", "upstream"] = "corrected",
+    repair: Literal["none", "layer", "weights"] = "none",
+) -> Found:
+    """Keep int(density * N) entries at random, of the whole network ("global") or of each tensor ("local").
+
+    prune: weights unless said. fidelity: "upstream" as OES's authors did (``upstream.random``). repair: what is done to
+    a dead mask (``prunelib.masks.repair``). Raises MethodError for options that contradict each other.
+    """
+    check_options("random", fidelity=fidelity, prune=prune, repair=repair)
+    if fidelity == "upstream":
+        return Found(upstream.random(task.build(), upstream.sparse(budget), scope, generator))
+    chosen = selected(task.build(), covered(prune))
     scores = {name: torch.rand(parameter.shape, generator=generator) for name, parameter in chosen.items()}
-    return from_scores(scores, budget["value"], generator, scope)
+    return ranked(task, scores, budget["value"], generator, scope, repair)
 
 
 @register("method", "magnitude", stage="mask", parent="none", budgets=("density",))
@@ -35,11 +44,19 @@ def magnitude(
     generator: torch.Generator,
     *,
     scope: Literal["global", "local"] = "global",
-    prune: Literal["weights", "all"] = "weights",
-) -> Mask:
+    prune: Literal["weights", "all"] | None = None,
+    fidelity: Literal["corrected", "upstream"] = "corrected",
+    repair: Literal["none", "layer", "weights"] = "none",
+) -> Found:
     """Keep the int(density * N) entries of largest initial |w|.
 
     Default initialisers make the weights of large layers small, so the global ranking may empty these layers.
+    fidelity: "upstream" as OES's authors did (``upstream.magnitude``). repair: what is done to a dead mask
+    (``prunelib.masks.repair``). Raises MethodError for options that contradict each other.
     """
-    chosen = selected(task.build(), prune)
-    return from_scores({name: parameter.abs() for name, parameter in chosen.items()}, budget["value"], generator, scope)
+    check_options("magnitude", fidelity=fidelity, prune=prune, repair=repair, scope=scope)
+    if fidelity == "upstream":
+        return Found(upstream.magnitude(task.build(), upstream.sparse(budget), generator))
+    chosen = selected(task.build(), covered(prune))
+    scores = {name: parameter.abs() for name, parameter in chosen.items()}
+    return ranked(task, scores, budget["value"], generator, scope, repair)

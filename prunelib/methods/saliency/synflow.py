@@ -9,14 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from prunelib.masks.mask import Mask, from_scores
-from prunelib.methods.common import selected
+from prunelib.masks.mask import Mask
+from prunelib.methods.common import Found, check_options, covered, ranked, selected
+from prunelib.methods.saliency import upstream
 from prunelib.options import Count
 from prunelib.registry import register
 from prunelib.tasks.base import Task
 
 CHANNEL_NORMS = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
 CURVED = nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.Softmax
+ROUNDS = 100  # published
 GONE = -1.0  # below every score: what has been pruned never comes back
 
 
@@ -26,17 +28,25 @@ def synflow(
     budget: Mapping[str, Any],
     generator: torch.Generator,
     *,
-    rounds: Count = 100,
+    rounds: Count | None = None,
     scope: Literal["global", "local"] = "global",
-    prune: Literal["weights", "all"] = "weights",
-) -> Mask:
+    prune: Literal["weights", "all"] | None = None,
+    fidelity: Literal["corrected", "upstream"] = "corrected",
+    repair: Literal["none", "layer", "weights"] = "none",
+) -> Found:
     """Keep the int(density * N) entries of largest |w * dR/dw|, R the summed output of the linearised network for ones.
 
-    Round k of ``rounds`` keeps density^(k / rounds) and scores what is left again; ties stay until the last round.
+    Round k of ``rounds`` (100) keeps density^(k / rounds) and scores what is left again; ties stay until the last one.
+    fidelity: "upstream" ranks as OES's authors did (``upstream.synflow``: one round, keeps 1 - density of everything).
+    repair: what is done to a dead mask (``prunelib.masks.repair``). Raises MethodError for options that contradict.
     Source: Tanaka et al., Pruning neural networks without any data by iteratively conserving synaptic flow (2020).
     """
+    check_options("synflow", fidelity=fidelity, prune=prune, repair=repair, rounds=rounds)
+    if fidelity == "upstream":
+        return Found(upstream.synflow(task, task.build().train(), upstream.sparse(budget), scope))
+    rounds = ROUNDS if rounds is None else rounds
     network = linearised(task.build())
-    chosen = selected(network, prune)
+    chosen = selected(network, covered(prune))
     original = {name: parameter.detach().clone() for name, parameter in chosen.items()}
     ones = torch.ones_like(task.example[:1], dtype=torch.float64)
     density, kept = budget["value"], Mask.ones(original)
@@ -44,7 +54,7 @@ def synflow(
         scores = _flow(network, chosen, original, kept, ones)
         if done < rounds:
             kept = _narrow(scores, kept, density ** (done / rounds), scope)
-    return from_scores(scores, density, generator, scope)
+    return ranked(task, scores, density, generator, scope, repair)
 
 
 def linearised(model: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ def picture(tmp_path_factory):
 
 
 def find(method, task, density, **options):
-    return method(task, {"kind": "density", "value": density}, generator(task.seed, "search"), **options)
+    return method(task, {"kind": "density", "value": density}, generator(task.seed, "search"), **options).mask
 
 
 @pytest.mark.parametrize("method", [random, magnitude])

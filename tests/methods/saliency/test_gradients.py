@@ -14,7 +14,7 @@ from tests.tiny import LEARNS_FAST, write_squares
 
 
 def find(method, task, density, **options):
-    return method(task, {"kind": "density", "value": density}, generator(0, "search"), **options)
+    return method(task, {"kind": "density", "value": density}, generator(0, "search"), **options).mask
 
 
 def ranked(method, task, **options):

@@ -26,7 +26,7 @@ def chain(*widths, seed=0):
 
 
 def find(task, density, **options):
-    return synflow(task, {"kind": "density", "value": density}, generator(0, "search"), **options)
+    return synflow(task, {"kind": "density", "value": density}, generator(0, "search"), **options).mask
 
 
 def test_one_round_ranks_by_the_paths_through_a_weight():

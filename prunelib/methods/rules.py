@@ -1,0 +1,51 @@
+"""Which options of a method contradict each other: known before any job starts, without torch.
+
+A rule takes the checked options and returns what is wrong in a sentence, or None; the grid and the method ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prunelib.registry import register
+
+
+@register("option_rule", "random")
+@register("option_rule", "snip")
+@register("option_rule", "grasp")
+def upstream(options: Mapping[str, Any]) -> str | None:
+    """Refuse what the authors' baselines do not have: a choice of parameters, and a repair of dead masks."""
+    if options["fidelity"] != "upstream":
+        return None
+    if options["prune"] == "weights":
+        return "fidelity 'upstream' prunes all parameters, 'prune' says weights. Leave prune out or say all."
+    if options["repair"] != "none":
+        return f"fidelity 'upstream' keeps a dead mask as it is, 'repair' says {options['repair']}. Leave repair out."
+    return None
+
+
+@register("option_rule", "magnitude")
+def magnitude(options: Mapping[str, Any]) -> str | None:
+    """Refuse a local magnitude too, which the authors' code does not have."""
+    if options["fidelity"] == "upstream" and options["scope"] == "local":
+        return "fidelity 'upstream' ranks magnitudes over the whole network only. Allowed: scope global."
+    return upstream(options)
+
+
+@register("option_rule", "synflow")
+def synflow(options: Mapping[str, Any]) -> str | None:
+    """Refuse rounds too: the authors' code scores once."""
+    if options["fidelity"] == "upstream" and options["rounds"] is not None:
+        return f"fidelity 'upstream' scores once, 'rounds' says {options['rounds']}. Leave rounds out."
+    return upstream(options)
+
+
+@register("option_rule", "imp")
+def imp(options: Mapping[str, Any]) -> str | None:
+    """Refuse a cut of everything, and the authors' schedule without the share that each of its rounds cuts."""
+    if options["cut"] == 1:
+        return "a cut of 1 leaves nothing. Allowed: 0 < cut < 1."
+    if options["fidelity"] == "upstream" and options["cut"] is None:
+        return "fidelity 'upstream' cuts the same share of what is left in each round. Set cut (published: 0.2)."
+    return upstream(options)

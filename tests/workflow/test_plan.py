@@ -1,0 +1,59 @@
+"""The plan: which jobs a run of each kind has, and which files they read."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prunelib.runs import Run
+from prunelib.workflow.plan import Plan, path
+from tests.test_config import SMALL
+from tests.workflow.conftest import Checkout
+
+
+def planned(budget: str, **options: object) -> Plan:
+    """The plan of one method on one task."""
+    raw = copy.deepcopy(SMALL) | {"seeds": [0]}
+    raw["methods"]["m"] = options
+    block = {"tasks": ["denoise"], "models": ["hourglass"], "methods": ["m"], "budgets": [budget], "recipe": "fit"}
+    return Plan(raw | {"grid": {"oes": [block]}})
+
+
+def masks(plan: Plan) -> list[str]:
+    """The mask files that the training jobs ask for."""
+    found = [plan.inputs_of(run, "train").get("mask") for run in plan.grid.of("oes")]
+    return [file for file in found if file]
+
+
+@pytest.mark.parametrize(("fidelity", "jobs"), [("corrected", 13), ("upstream", 14)])
+def test_fourteen_rounds_are_fourteen_trainings_and_a_mask_before_each_that_is_pruned(fidelity: str, jobs: int) -> None:
+    plan = planned("density0.05498", uses="imp", rounds=13, cut=0.2, fidelity=fidelity)
+    assert len(plan.grid.runs) == 14 and len(masks(plan)) == jobs
+    first = Run("oes", "denoise", "hourglass", "m", "full", 0)
+    assert (path(first, "mask.h5") in masks(plan)) == (fidelity == "upstream")
+    assert "parent" not in plan.inputs_of(first, "find_mask")
+    second = Run("oes", "denoise", "hourglass", "m", "density0.8", 0)
+    assert plan.inputs_of(second, "find_mask")["parent"] == path(first, "weights.safetensors")
+
+
+def test_a_given_file_is_an_input_of_its_mask(tmp_path: Path) -> None:
+    plan = planned("density0.05", uses="given", location=str(tmp_path / "mask.npy"))
+    (run,) = plan.grid.runs
+    assert plan.inputs_of(run, "find_mask")["given"] == str(tmp_path / "mask.npy")
+    assert "given" not in plan.inputs_of(run, "train")
+
+
+def test_snakemake_plans_the_rounds_and_the_transfer_of_their_mask(checkout: Checkout) -> None:
+    """Fourteen rounds on one picture; the transfer to another needs the last mask and one training more."""
+    raw: dict[str, Any] = copy.deepcopy(SMALL) | {"seeds": [0]}
+    raw["methods"]["cut"] = {"uses": "imp", "rounds": 13, "cut": 0.2, "fidelity": "upstream"}
+    raw["methods"]["moved"] = {"uses": "transfer", "of": "cut", "from_task": "denoise"}
+    raw["tasks"]["again"] = {"kind": "denoise", "data": "photo"}
+    block = {"models": ["hourglass"], "budgets": ["density0.05498"], "recipe": "fit"}
+    blocks = [{"tasks": ["denoise"], "methods": ["cut"]}, {"tasks": ["again"], "methods": ["moved"]}]
+    checkout.write(raw | {"mode": "stub", "grid": {"oes": [block | other for other in blocks]}})
+    planned = checkout.planned("oes")
+    assert (planned["oes_mask"], planned["oes_train"]) == (15, 15)
