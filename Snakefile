@@ -25,6 +25,7 @@ include: "rules/expanders.smk"
 include: "rules/isomorphic.smk"
 include: "rules/ising.smk"
 include: "rules/crossover.smk"
+include: "rules/pictures.smk"
 include: "rules/report.smk"
 
 

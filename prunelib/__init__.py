@@ -2,7 +2,7 @@
 
 The package is layered; every room imports only from rooms before it in this list (a test holds it to that):
 errors, options, seeds, registry, expand, config, runs, storage, data, models, masks, tasks, measure, methods, compact,
-training, report, workflow. What a later room provides by name is reached through the registry.
+training, report, workflow, commands. What a later room provides by name is reached through the registry.
 Importing ``prunelib`` itself imports nothing heavy (no torch), because a workflow of thousands of jobs does it often.
 """
 

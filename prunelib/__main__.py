@@ -1,4 +1,4 @@
-"""``python -m prunelib``: look at what exists and what a configuration would run, without running it."""
+"""``python -m prunelib``: look at what exists and what a configuration would run; clean a picture of your own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from prunelib import __version__, registry
+from prunelib.commands import denoise
 from prunelib.config import load, read
 from prunelib.errors import PrunelibError
 from prunelib.runs import Grid
@@ -16,6 +17,7 @@ EXAMPLES = """examples:
   python -m prunelib list method              every pruning method, its options and their defaults
   python -m prunelib check config.yaml        is this configuration possible? how many runs?
   python -m prunelib runs config.yaml --paper oes   the runs of one paper; each line is a path below results/runs/
+  python -m prunelib denoise photo.jpg        clean a noisy picture: photo-denoised/denoised.png
 """
 
 
@@ -36,15 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"))
     command.add_argument("--paper", help="only this part of the grid")
     command.set_defaults(call=lambda given: show_runs(given.file, given.paper))
+    denoise.add(commands)
     given = parser.parse_args(arguments)
     try:
-        given.call(given)
+        return given.call(given) or 0
     except PrunelibError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 0
-    return 0
 
 
 def read_grid(file: Path) -> Grid:

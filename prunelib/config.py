@@ -97,6 +97,19 @@ class Block(Strict):
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = None
 
 
+class Pictures(Strict):
+    """How to clean the user's own pictures: the options of ``python -m prunelib denoise`` and ``snakemake denoise``."""
+
+    scale: Literal["quick", "full"] = "quick"  # how many steps
+    density: Fraction = 0.05
+    sigma: Fraction | None = None  # None: estimated from each picture
+    search_steps: Count | None = None  # None: those of the scale
+    steps: Count | None = None  # None: those of the scale
+    seed: Natural = 0
+    pick: Literal["auto", "final", "stop", "average"] = "auto"
+    channels: Annotated[list[Count], Field(min_length=1)] | None = None  # None: as many levels as the picture allows
+
+
 class Named(Strict):
     """A checked label: the registered name it stands for and every option, defaults filled in."""
 
@@ -118,6 +131,7 @@ class Settings(Strict):
     methods: dict[Label, dict[str, Any]] = {}
     tasks: dict[Label, dict[str, Any]]
     recipes: dict[Label, Recipe]
+    denoise: Pictures = Pictures()
     grid: dict[Literal["oes", "expanders", "isomorphic", "ising", "crossover"], list[Block]]
 
     _named: dict[tuple[str, str], Named] = PrivateAttr(default_factory=dict)  # a grid asks for each often
@@ -235,4 +249,4 @@ def _keys_beside(path: list[Any], raw: Mapping[str, Any]) -> list[str]:
     if path[0] == "recipes" and len(path) > 2:
         loop = raw["recipes"][path[1]].get("loop")
         return list((FitRecipe if loop == "fit_image" else ClassifyRecipe).model_fields)
-    return list((Block if path[0] == "grid" else Settings).model_fields)
+    return list({"grid": Block, "denoise": Pictures}.get(path[0], Settings).model_fields)

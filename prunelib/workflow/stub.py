@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import save_file
 
-from prunelib.storage.files import atomic_path, write_json
+from prunelib.storage.files import atomic_path, write_json, write_text
 from prunelib.storage.hdf5 import creating, save_history
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ def write_stubs(step: Step) -> None:
         elif path.suffix == ".safetensors":
             with atomic_path(path) as temporary:
                 save_file({"stub": random.random(4, dtype=np.float32)}, temporary)
+        elif path.suffix == ".png":
+            with atomic_path(path) as temporary:
+                Image.fromarray(random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(temporary)
+        elif path.suffix == ".csv":
+            write_text(path, "step,loss\n0,1\n")
         else:
             _write_hdf5(path, settings, random)
 
