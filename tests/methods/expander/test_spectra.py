@@ -158,3 +158,38 @@ def test_subset_counts_need_not_fill_machine_words():
     graph = biadjacency(np.eye(4))
     for subsets in (1, 63, 64, 65):
         assert spectra.expansion(graph, RNG(0), subsets) == pytest.approx(1)
+
+
+def test_the_worst_set_is_found_where_it_is_planted():
+    rng, rows = RNG(0), np.zeros((40, 40), dtype=bool)
+    rows[:8, :4] = True  # eight inputs that see four outputs only
+    rows[8:] = rng.random((32, 40)) < 0.3
+    worst_in, worst_out = spectra.worst_expansion(biadjacency(rows))
+    assert worst_in == pytest.approx(0.5)
+    assert worst_out > 0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 9), st.integers(2, 9), st.integers(1, 4), st.integers(0, 1000))
+def test_the_worst_set_found_is_no_better_than_the_true_one(n_in, n_out, degree, seed):
+    graph = sample("random", n_in, n_out, degree, seed)
+    dense, found = graph.toarray(), spectra.worst_expansion(graph, starts=n_in + n_out)
+    for side, least in zip((dense, dense.T), found, strict=True):
+        sizes = range(1, max(len(side) // 2, 1) + 1)
+        sets = [chosen for k in sizes for chosen in combinations(range(len(side)), k)]
+        true = min(side[list(chosen)].any(0).sum() / len(chosen) for chosen in sets)
+        assert true <= least + 1e-12 <= 1.5 * true + 0.5
+
+
+def test_worst_expansion_orders_the_families():
+    worst = {
+        family: spectra.worst_expansion(sample(family, 256, 256, 3, 0))[1] for family in ("rreg", "xnet", "random")
+    }
+    assert worst["rreg"] > 0.8
+    assert worst["xnet"] == worst["random"] == 0  # outputs without input
+
+
+def test_worst_expansion_of_known_graphs():
+    assert spectra.worst_expansion(biadjacency(np.ones((6, 9)))) == (3.0, 1.5)
+    assert spectra.worst_expansion(biadjacency(np.eye(6))) == (1.0, 1.0)
+    assert spectra.worst_expansion(biadjacency(np.ones((1, 4)))) == (4.0, 0.5)
