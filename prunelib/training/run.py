@@ -59,28 +59,49 @@ def train_run(
     inputs = {"data": data, "mask": mask, "start": start, "structure": structure}
     inputs = {name: Path(path) for name, path in inputs.items() if path is not None}
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
-    task = open_task(settings, data, device)
-    found = Mask.load(mask) if mask is not None else None
-    figures = read_figures(mask) if mask is not None else {}
-    strict = settings["recipe"].get("enforce", "strict") == "strict"
-    model = _model(task, inputs, found if strict else None)
-    report = alive(task, model, found) if found is not None and strict else ALIVE
-    result = _train(settings, task, model, found, checkpointer, inputs) if report.alive else Trained({}, {})
-    metrics = _sizes(task, model, result.mask if found is None else found, report.alive) | result.metrics
-    metrics |= {f"search_{name}": value for name, value in figures.items() if not isinstance(value, str)}
-    record = {
-        "run": {**settings["run"], "path": Run(**settings["run"]).path},
-        "status": "ok" if report.alive else "dead",
-        "why": report.why,
-        "repaired": figures.get("repaired", ""),
-        "scale": settings["scale"],
-        "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
-        "metrics": {name: _finite(value) for name, value in metrics.items()},
-        "timing": _timing(checkpointer, result, task.device),
-        "provenance": provenance(inputs),
-    }
-    _write(outputs, model, result, record)
+    run = Opened(settings, inputs, device)
+    result = _train(run, checkpointer) if run.report.alive else Trained({}, {})
+    run.write(outputs, result, checkpointer.spent())
     checkpointer.clear()
+
+
+class Opened:
+    """A run's task, mask and model with its first weights, and whether they live; ``write`` is its end."""
+
+    def __init__(self, settings: Mapping[str, Any], inputs: Mapping[str, Path], device: str) -> None:
+        """Open the files named "data" and, where the run has them, "mask", "start" and "structure"."""
+        self.settings, self.inputs = settings, inputs
+        self.task = open_task(settings, inputs["data"], device)
+        self.mask = Mask.load(inputs["mask"]) if "mask" in inputs else None
+        self.figures = read_figures(inputs["mask"]) if "mask" in inputs else {}
+        enforced = self.mask if settings["recipe"].get("enforce", "strict") == "strict" else None
+        self.model = _model(self.task, inputs, enforced)
+        self.report = alive(self.task, self.model, enforced) if enforced is not None else ALIVE
+
+    def write(self, outputs: Mapping[str, Path], result: Trained, spent: tuple[float, float], beside: int = 1) -> None:
+        """Measure the trained model and write every declared output, metrics last.
+
+        ``spent``: wall and CPU seconds; ``beside``: how many runs shared the process, each with its part of the time.
+        """
+        settings, mask = self.settings, result.mask if self.mask is None else self.mask
+        metrics = _sizes(self.task, self.model, mask, self.report.alive) | result.metrics
+        metrics |= {f"search_{name}": value for name, value in self.figures.items() if not isinstance(value, str)}
+        record = {
+            "run": {**settings["run"], "path": Run(**settings["run"]).path},
+            "status": "ok" if self.report.alive else "dead",
+            "why": self.report.why,
+            "repaired": self.figures.get("repaired", ""),
+            "scale": settings["scale"],
+            "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
+            "metrics": {name: _finite(value) for name, value in metrics.items()},
+            "timing": _timing(spent, beside, result, self.task.device),
+            "provenance": provenance(self.inputs),
+        }
+        save_weights(outputs["weights"], self.model.state_dict())
+        save_history(outputs["history"], result.columns, result.images)
+        if "mask" in outputs and result.mask is not None:
+            result.mask.save(outputs["mask"], seed=settings["run"]["seed"], density=result.mask.density)
+        write_json(outputs["metrics"], record)
 
 
 def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Module:
@@ -98,20 +119,14 @@ def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Modu
     return model
 
 
-def _train(
-    settings: Mapping[str, Any],
-    task: Task,
-    model: nn.Module,
-    mask: Mask | None,
-    checkpointer: Checkpointer,
-    inputs: Mapping[str, Path],
-) -> Trained:
+def _train(run: Opened, checkpointer: Checkpointer) -> Trained:
     """Run the recipe's loop, with ``compact`` on a smaller network whose values are put back into ``model``.
 
     Of a classifier that begins with trained weights, top1_start is the accuracy before it.
     """
-    recipe, callback, before = settings["recipe"], _callback(settings, task), {}
-    if isinstance(task, Classify) and inputs.keys() & {"start", "structure"}:
+    task, model, mask, recipe = run.task, run.model, run.mask, run.settings["recipe"]
+    callback, before = _callback(run.settings, task), {}
+    if isinstance(task, Classify) and run.inputs.keys() & {"start", "structure"}:
         before["top1_start"] = evaluate(task, model, "test", recipe["batch_size"])["top1"]
     extras = {} if callback is None else {"callback": callback}
     loop = registry.load("loop", recipe["loop"])
@@ -151,20 +166,11 @@ def _sizes(task: Task, model: nn.Module, mask: Mask | None, living: bool) -> dic
     return mask_sizes(dense, model, mask, task.example, living)
 
 
-def _timing(checkpointer: Checkpointer, result: Trained, device: torch.device) -> dict[str, float | None]:
-    wall, cpu = checkpointer.spent()
+def _timing(spent: tuple[float, float], beside: int, result: Trained, device: torch.device) -> dict[str, float | None]:
+    wall, cpu = (seconds / beside for seconds in spent)
     gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
-    counts = {"wall_s": wall, "cpu_s": cpu, "steps": result.steps, "step_ms": result.step_ms}
+    counts = {"wall_s": wall, "cpu_s": cpu, "steps": result.steps, "step_ms": result.step_ms, "side_by_side": beside}
     return {**counts, "peak_rss_mb": peak_memory_mb(), "peak_gpu_mb": gpu}
-
-
-def _write(outputs: Mapping[str, Path], model: nn.Module, result: Trained, record: Mapping[str, Any]) -> None:
-    """Write every declared output, metrics last."""
-    save_weights(outputs["weights"], model.state_dict())
-    save_history(outputs["history"], result.columns, result.images)
-    if "mask" in outputs and result.mask is not None:
-        result.mask.save(outputs["mask"], seed=record["run"]["seed"], density=result.mask.density)
-    write_json(outputs["metrics"], record)
 
 
 def _finite(value: float | None) -> float | None:
