@@ -86,7 +86,7 @@ def test_each_finds_what_its_single_search_finds(chosen, model, prune):
 def test_single_precision_differs_in_few_entries(chosen):
     tasks = open_tasks(chosen)
     for mine, wanted in zip(together(tasks), alone(tasks), strict=True):
-        assert differing(mine.mask, wanted.mask) < 0.02
+        assert differing(mine.mask, wanted.mask) < 0.05
         assert mine.history["loss"] == pytest.approx(wanted.history["loss"], rel=0.02)
 
 
