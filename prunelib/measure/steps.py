@@ -32,21 +32,27 @@ class Times:
 
 
 def in_turn(
-    steps: Mapping[str, Step], rounds: int, *, warm_up: int = 1, device: torch.device | None = None
+    steps: Mapping[str, Step],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    device: torch.device | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Times]:
     """Take every step once per round, and back again in the next; the first ``warm_up`` rounds are not counted.
 
-    A GPU ``device`` is waited for after every step.
+    A GPU ``device`` is waited for after every step. ``clock`` returns seconds; ``time.process_time`` counts those of
+    this process alone, summed over its threads.
     """
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(warm_up + rounds):
         order = list(steps) if turn % 2 else list(reversed(steps))
         for name in order:
-            start = time.perf_counter()
+            start = clock()
             steps[name]()
             if device is not None and device.type == "cuda":
                 torch.cuda.synchronize(device)
-            times[name].append(1000 * (time.perf_counter() - start))
+            times[name].append(1000 * (clock() - start))
     return {name: Times(tuple(values[warm_up:])) for name, values in times.items()}
 
 
