@@ -1,9 +1,19 @@
 # Tables, figures and the page, from the runs the configuration asks for.
+from glob import glob
+
+PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
+REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # recorded runs, where there are any
+
+
+def slim_records(*papers):
+    """The records of compacted networks among what these parts of the grid leave."""
+    return [file for paper in papers for file in plan.finished(paper) if file.endswith("slim.json")]
 
 
 rule collect_part:
     input:
         metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
+        slim=lambda wildcards: slim_records(wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -24,11 +34,14 @@ rule collect_part:
 rule collect:
     input:
         plan.everything(),
+        PUBLISHED,
         metrics=plan.files("metrics.json"),
+        slim=slim_records(*plan.parts()),
     output:
         all_runs="results/tables/all_runs.csv",
         summary="results/tables/summary.csv",
         claims="results/tables/claims.csv",
+        scorecard="results/tables/scorecard.csv",
         runtimes="results/provenance/runtimes.csv",
     log:
         "results/logs/report/collect.log",
@@ -47,8 +60,11 @@ rule collect:
 
 rule draw_figures:
     input:
+        PUBLISHED,
         runs="results/tables/all_runs.csv",
         histories=plan.files("history.h5"),
+        masks=[file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
+        reference=REFERENCE,
     output:
         expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
     log:
@@ -69,7 +85,9 @@ rule draw_figures:
 
 rule build_page:
     input:
+        PUBLISHED,
         runs="results/tables/all_runs.csv",
+        scorecard="results/tables/scorecard.csv",
         parts=expand("results/tables/{paper}.csv", paper=plan.parts()),
         runtimes="results/provenance/runtimes.csv",
         figures=rules.draw_figures.output,

@@ -10,7 +10,7 @@ def main(step: Step) -> None:
     tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
-    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"))
+    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), step.lists["slim"])
 
 
 if "snakemake" in globals():

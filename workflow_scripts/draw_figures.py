@@ -9,7 +9,8 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.report.figures import draw_figures
 
-    draw_figures(step.inputs["runs"].parent, step.lists["histories"], Path(step.params["directory"]))
+    lists, output = step.lists, Path(step.params["directory"])
+    draw_figures(step.inputs["runs"].parent, lists["histories"], output, lists["masks"], lists["reference"])
 
 
 if "snakemake" in globals():

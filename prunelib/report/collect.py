@@ -9,6 +9,8 @@ from typing import Any
 from prunelib.config import PARTS
 from prunelib.errors import ArtefactError
 from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
+from prunelib.report.scorecard import COLUMNS as SCORECARD_COLUMNS
+from prunelib.report.scorecard import scorecard
 from prunelib.report.summary import SUMMARY_COLUMNS, summarise
 from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, write_table
 from prunelib.report.words import method_order, metric_order
@@ -19,15 +21,20 @@ ALL_RUNS = "all_runs"
 TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb", "peak_gpu_mb")
 
 
-def collect(metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path | None = None) -> None:
+def collect(
+    metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path | None = None, slim: Sequence[Path] = ()
+) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
-    ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``tables`` maps names to
-    CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison and its outcome) or
-    a part of the grid ("oes" ...). Timing and provenance go to ``runtimes`` only, so equal results give equal bytes.
-    Raises ArtefactError for a file that is torn or foreign and for a table nobody knows.
+    ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``slim`` are slim.json
+    paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
+    ``tables`` maps names to CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison
+    and its outcome), "scorecard" (published values and claims beside ours) or a part of the grid ("oes" ...). Timing
+    and provenance go to ``runtimes`` only, so equal results give equal bytes. Raises ArtefactError for a file that is
+    torn or foreign and for a table nobody knows.
     """
-    records = sorted((_record(Path(path)) for path in metrics), key=_order)
+    cut = {Path(path).parent: _slim(Path(path)) for path in slim}
+    records = sorted((_record(Path(path)) | {"slim": cut.get(Path(path).parent, {})} for path in metrics), key=_order)
     if runtimes is not None:
         write_table(runtimes, *_runtime_rows(records))
     rows = [_row(record) for record in records]
@@ -37,10 +44,12 @@ def collect(metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path 
             write_table(path, SUMMARY_COLUMNS, summarise(runs).to_dict("records"))
         elif name == "claims":
             write_table(path, OUTCOME_COLUMNS, outcome_rows(judge(runs)))
+        elif name == "scorecard":
+            write_table(path, SCORECARD_COLUMNS, scorecard(runs, judge(runs)))
         elif name in (ALL_RUNS, *PARTS):
             write_table(path, *_columns_and_rows([row for row in rows if name in (ALL_RUNS, row["paper"])]))
         else:
-            allowed = ", ".join((ALL_RUNS, "summary", "claims", *PARTS))
+            allowed = ", ".join((ALL_RUNS, "summary", "claims", "scorecard", *PARTS))
             raise ArtefactError(f"{path}: no table is called '{name}'. Allowed: {allowed}.")
 
 
@@ -69,6 +78,14 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _slim(path: Path) -> dict[str, Any]:
+    """Read one slim.json; a stand-in of stub mode has neither sizes nor times."""
+    record = read_json(path)
+    if not isinstance(record, dict) or not all(isinstance(record.get(key) or {}, dict) for key in ("slim", "timing")):
+        raise ArtefactError(f"{path}: not a record of a compacted network; delete it and run again.")
+    return record
+
+
 def _order(record: dict[str, Any]) -> tuple[Any, ...]:
     """Sort by paper, task, model, method as a reader expects them, budget from loose to tight, seed."""
     run = record["run"]
@@ -80,7 +97,8 @@ def _order(record: dict[str, Any]) -> tuple[Any, ...]:
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     labels = {name: record["run"][name] for name in (*LABELS, "seed")}
     state = {"status": record["status"], "scale": record.get("scale", ""), "why": record.get("why", "")}
-    return labels | state | record["metrics"]
+    sizes = {f"{name}_slim": value for name, value in (record["slim"].get("slim") or {}).items()}
+    return labels | state | record["metrics"] | sizes
 
 
 def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
@@ -88,6 +106,7 @@ def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[
     for record in records:
         labels = {name: record["run"][name] for name in (*LABELS, "seed")}
         times = {name: (record.get("timing") or {}).get(name) for name in TIMES}
+        times |= {f"slim.{name}": value for name, value in (record["slim"].get("timing") or {}).items()}
         row = {"path": Run(**labels).path, "paper": labels["paper"], "status": record["status"], **times}
         rows.append(row | _flat(record.get("provenance") or {}))
     seen = {key for row in rows for key in row} - {"path", "paper", "status", *TIMES}

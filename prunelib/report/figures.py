@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,30 +12,53 @@ from prunelib.report.figures_classify import expanders_degree, ising_kept, ising
 from prunelib.report.figures_crossover import crossover_methods
 from prunelib.report.figures_oes import oes_curves, oes_final
 from prunelib.report.figures_pictures import oes_pictures
+from prunelib.report.figures_published import oes_layers, oes_published, read_reference
 from prunelib.report.histories import History, read_histories
+from prunelib.report.layers import read_layers
 from prunelib.report.plots import Drawing, placeholder, save, style
 from prunelib.report.tables import read_table
 
+
+@dataclass(frozen=True)
+class Results:
+    """What figures are drawn from: all runs, their histories, kept entries per layer, recorded mask searches."""
+
+    runs: pd.DataFrame
+    histories: Sequence[History]
+    layers: pd.DataFrame
+    reference: pd.DataFrame
+
+
+def _of(draw: Callable[[pd.DataFrame, Sequence[History]], Drawing | None]) -> Callable[[Results], Drawing | None]:
+    return lambda results: draw(results.runs, results.histories)
+
+
 # In the order, and under the names, of prunelib.report.captions.
-FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[History]], Drawing | None]] = {
-    "oes_curves": oes_curves,
-    "oes_final": oes_final,
-    "oes_pictures": oes_pictures,
-    "expanders_degree": expanders_degree,
-    "isomorphic_modes": isomorphic_modes,
-    "ising_kept": ising_kept,
-    "ising_search": ising_search,
-    "crossover_methods": crossover_methods,
+FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
+    "oes_curves": _of(oes_curves),
+    "oes_final": _of(oes_final),
+    "oes_pictures": _of(oes_pictures),
+    "oes_layers": lambda results: oes_layers(results.layers),
+    "oes_published": lambda results: oes_published(results.runs, results.reference),
+    "expanders_degree": _of(expanders_degree),
+    "isomorphic_modes": _of(isomorphic_modes),
+    "ising_kept": _of(ising_kept),
+    "ising_search": _of(ising_search),
+    "crossover_methods": _of(crossover_methods),
 }
 
 
-def draw_figures(tables: Path, histories: Iterable[Path], output: Path) -> None:
+def draw_figures(
+    tables: Path, histories: Iterable[Path], output: Path, masks: Iterable[Path] = (), reference: Iterable[Path] = ()
+) -> None:
     """Write <name>.svg, .png and .csv for every figure of prunelib.report.captions into ``output``.
 
-    ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths (absent ones are skipped). A figure
-    without data is a card that says so and an empty CSV, so that the set of files never varies.
+    ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths, ``masks`` mask.h5 paths (absent
+    ones are skipped), ``reference`` CSV files of recorded mask searches. A figure without data is a card that says so
+    and an empty CSV, so that the set of files never varies.
     """
-    runs, read = read_table(Path(tables) / "all_runs.csv"), read_histories(histories)
+    runs = read_table(Path(tables) / "all_runs.csv")
+    results = Results(runs, read_histories(histories), read_layers(masks), read_reference(reference))
     with style():
         for name, draw in FIGURES.items():
-            save(draw(runs, read) or placeholder("No finished run to draw yet."), name, Path(output))
+            save(draw(results) or placeholder("No finished run to draw yet."), name, Path(output))

@@ -148,6 +148,11 @@ def is_said(result: Result) -> bool:
     return result.outcome != "no data" or not result.check.optional or bool(result.note)
 
 
+def plain(value: float | None, decimals: int) -> Cell:
+    """Return a cell of a number as it is."""
+    return Cell(number(value, decimals), _sortable(value))
+
+
 def path_of(row: Any) -> str:
     """Return the path of a run from a row of a table of runs."""
     return Run(row.paper, row.task, row.model, row.method, row.budget, row.seed).path

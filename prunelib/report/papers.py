@@ -29,6 +29,17 @@ COST = (
     "macs",
     "macs_kept",
     "macs_compact",
+    "parameters_slim",
+    "macs_slim",
+)
+# The metrics of a table of mask searches, where a method reports any.
+SEARCH = (
+    "search_threshold",
+    "search_mean_logit",
+    "search_psnr_det",
+    "search_loss_det",
+    "search_loss_single",
+    "search_loss_multiple",
 )
 
 PARTS = (
@@ -41,12 +52,12 @@ PARTS = (
         "mask serves other pictures too.",
         "Optimal Eye Surgeon: Finding Image Priors through Sparse Generators at Initialization. ICML 2024, "
         "PMLR 235:15610–15645, arXiv:2406.05288 (abstract, figures 1 and 2)",
-        ("psnr_final", "psnr_peak", "psnr_gap", "psnr_last10", "ssim_final"),
+        ("psnr_final", "psnr_peak", "psnr_gap", "psnr_stop", "step_stop", "psnr_last10", "ssim_final"),
         (
             "The paper fits 512 × 512 pixels with 3.0 million parameters at 5 % density, 60 000 search steps and "
             "40 000 training steps. At a smaller scale only directions can be compared, not decibels.",
-            "Every mask here has the density of the OES mask. In the authors' own logs the published SynFlow and GraSP "
-            "curves belong to networks that keep 95 % of their weights.",
+            "Masks are compared at the density of the OES mask; only those named “authors' code” may keep more (see "
+            "the findings).",
             "OES prunes norms and biases too, which shuts whole channels; the other masks prune weights only. “OES, "
             "weights” and “SynFlow, all” swap that: read them before crediting the learned mask alone.",
             "Peak PSNR is an upper bound that nobody reaches without the clean picture. Single final values jump when "

@@ -142,12 +142,18 @@ def legend_below(figure: Figure, columns: int) -> None:
 
 
 def dumbbells(
-    axes: Axes, frame: pd.DataFrame, hollow: str, filled: str, order: Sequence[str], plain: Sequence[str] = ()
+    axes: Axes,
+    frame: pd.DataFrame,
+    hollow: str,
+    filled: str,
+    order: Sequence[str],
+    plain: Sequence[str] = (),
+    diamond: str = "",
 ) -> None:
     """Draw one row per series: a hollow dot (mean of ``hollow``), a filled one (mean of ``filled``), the way between.
 
-    Small dots are single seeds of ``filled``. Series in ``plain`` are grey. A series without values
-    is written as dead or without a result.
+    Small dots are single seeds of ``filled``. A diamond marks the mean of ``diamond``. Series in ``plain`` are grey.
+    A series without values is written as dead or without a result.
     """
     how = looks(frame)
     for height, series in enumerate(reversed(list(order))):
@@ -162,6 +168,10 @@ def dumbbells(
         axes.scatter(rows[filled], [height] * len(rows), s=12, color=shade, alpha=0.6, zorder=3, linewidths=0)
         axes.scatter([start], [height], s=48, facecolors=CARD, edgecolors=shade, linewidths=1.6, zorder=4)
         axes.scatter([end], [height], s=48, color=shade, zorder=5)
+        if diamond and pd.notna(stop := rows[diamond].mean()):
+            axes.scatter(
+                [stop], [height], s=40, marker="D", facecolors=CARD, edgecolors=shade, linewidths=1.4, zorder=6
+            )
     axes.set_yticks(range(len(order)), list(reversed(list(order))))
     axes.set_ylim(-0.6, len(order) - 0.4)
     axes.grid(visible=False, axis="y")

@@ -9,7 +9,9 @@ import pandas as pd
 
 from prunelib.report.captions import CAPTIONS, Caption
 from prunelib.report.claims import EQUAL_WITHIN, MIN_PAIRS
+from prunelib.report.findings import findings
 from prunelib.report.judge import Judgement, Result
+from prunelib.report.page_more import scorecard_table, slim_table
 from prunelib.report.page_tables import (
     ANSWERS,
     Cell,
@@ -23,7 +25,7 @@ from prunelib.report.page_tables import (
     path_of,
     results_tables,
 )
-from prunelib.report.papers import COST, PARTS, Part
+from prunelib.report.papers import COST, PARTS, SEARCH, Part
 from prunelib.report.words import duration
 
 MEANING = {
@@ -69,6 +71,8 @@ def section(
     """Return one part's section: claim, verdict and its checks (where there is a claim), results, figures."""
     mine = runs[runs.paper == part.key]
     results = judgement.results if judgement else ()
+    measured = [name for name in SEARCH if name in mine]
+    searched = mine[mine[measured].notna().any(axis=1)] if measured else mine[:0]
     return {
         "part": part,
         "has_runs": bool(len(mine)),
@@ -77,7 +81,11 @@ def section(
         "headlines": [headline(result) for result in results if result.check.headline and is_said(result)],
         "checks": checks_table(judgement, tables / "claims.csv") if judgement else None,
         "results": results_tables(mine, runtimes, part.columns, "Results"),
+        "findings": findings(part.key, runs) if len(mine) else [],
+        "scorecard": scorecard_table(part.key, tables / "scorecard.csv"),
         "costs": results_tables(mine, runtimes, COST, "Size and cost"),
+        "searches": results_tables(searched, runtimes, SEARCH, "Mask search") if len(searched) else [],
+        "slim": slim_table(mine, runtimes),
         "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
         "figures": [_figure(caption, figures) for caption in CAPTIONS if caption.part == part.key],
         "lost": lost_runs(mine),

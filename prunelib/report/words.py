@@ -47,6 +47,8 @@ METRICS: dict[str, Metric] = {
         Metric("psnr_last10", "PSNR, last 10", "median PSNR of the last ten logged steps", "dB"),
         Metric("psnr_gap", "Overfitting gap", "peak PSNR minus final PSNR; 0 = nothing lost by training on", "dB"),
         _count("step_peak", "Peak at step", "the step of the peak"),
+        Metric("psnr_stop", "PSNR, stopped", "PSNR where the stopping rule ends, which needs no clean image", "dB"),
+        _count("step_stop", "Stopped at step", "the step at which the stopping rule ends"),
         Metric("psnr_noisy", "Noisy PSNR", "PSNR of the noisy input image itself", "dB"),
         Metric("psnr_vs_noisy", "PSNR to noisy", "PSNR of the output to the noisy image; high = noise fitted", "dB"),
         Metric("ssim_final", "Final SSIM", "structural similarity to the clean image at the end, 0 to 1", "", 3),
@@ -68,11 +70,20 @@ METRICS: dict[str, Metric] = {
         Metric("macs", "MMACs", "million multiply-accumulates for one input, dense (1 MAC = 2 FLOPs)", "", 2, 1e-6),
         Metric("macs_kept", "MMACs, kept", "million multiply-accumulates if pruned weights cost nothing", "", 2, 1e-6),
         Metric("macs_compact", "MMACs, compact", "million multiply-accumulates of the smaller network", "", 2, 1e-6),
+        _count("parameters_slim", "Parameters, slimmed", "parameters of the slimmed network as it was saved"),
+        Metric("macs_slim", "MMACs, slimmed", "million multiply-accumulates of the slimmed network", "", 2, 1e-6),
+        Metric("search_threshold", "Threshold", "the lowest logit that the mask keeps", "", 3),
+        Metric("search_mean_logit", "Mean logit", "mean of all logits after the search", "", 3),
+        Metric("search_psnr_det", "PSNR, untrained", "of the picture the masked network draws before training", "dB"),
+        Metric("search_loss_det", "Loss, mask", "loss of the masked, untrained network", "", 4),
+        Metric("search_loss_single", "Loss, one sample", "the same under the mask times one soft sample", "", 4),
+        Metric("search_loss_multiple", "Loss, ten samples", "the same under the mask times ten soft samples", "", 4),
     )
 }
 
 METHODS: dict[str, str] = {
     "dense": "Dense",
+    "sgld": "SGLD",
     "gumbel": "OES",
     "imp": "IMP",
     "magnitude": "Magnitude",
@@ -92,6 +103,17 @@ METHODS: dict[str, str] = {
     "margin": "Margin energy",
 }
 
+# The variants in a label, after its method's name; in this order where there are several.
+VARIANTS = {
+    "weights": "weights",
+    "all": "all",
+    "local": "per layer",
+    "repaired": "repaired",
+    "upstream": "authors' code",
+    "80k": "80\N{NARROW NO-BREAK SPACE}000 steps",
+    "80": "cuts of 80 %",
+}
+
 SOURCE = "-from-"  # in the label of a method that takes its mask from another task's run
 
 # Okabe-Ito hues as in seaborn's "colorblind" palette; a method's colour is the same in every figure and on the page.
@@ -99,6 +121,7 @@ COLOURS: dict[str, str] = {
     "dense": "#4d4d4d",
     "decoder": "#cc78bc",
     "gumbel": "#0173b2",
+    "sgld": "#d55e00",
     "imp": "#de8f05",
     SOURCE: "#029e73",
     "rreg": "#0173b2",
@@ -151,7 +174,11 @@ def method_name(label: str, model: str = "") -> str:
     if label == stem:
         return METHODS.get(label, label.replace("-", " "))
     variant = label[len(stem) + 1 :]
-    return f"{METHODS[stem]}, mask {variant.replace('-', ' ')}" if SOURCE in label else f"{METHODS[stem]}, {variant}"
+    if SOURCE in label:
+        return f"{METHODS[stem]}, mask {variant.replace('-', ' ')}"
+    parts = variant.split("-")
+    said = [VARIANTS[part] for part in parts] if set(parts) <= VARIANTS.keys() else [variant]
+    return ", ".join([METHODS[stem], *said])
 
 
 def colour(label: str, model: str = "", others: tuple[str, ...] = ()) -> str:

@@ -41,13 +41,16 @@ def test_rows_are_sorted_as_a_reader_expects(tree):
     mine = runs[(runs.task == "denoise-coffee") & (runs.model == "hourglass")]
     assert list(dict.fromkeys(mine.method)) == [
         "dense",
+        "sgld",
         "gumbel",
         "imp",
         "magnitude",
+        "magnitude-repaired",
         "random",
         "snip",
         "grasp",
         "synflow",
+        "synflow-upstream",
     ]
     assert list(dict.fromkeys(mine.budget[mine.method == "imp"])) == ["full", "density0.4642", "density0.1"]
     assert list(mine.seed[mine.method == "dense"]) == [0, 1, 2]
@@ -81,6 +84,29 @@ def test_times_and_machines_go_to_their_own_file(tree):
     row = times.loc["ising/classify-digits/resnet-tiny/margin/density0.5/seed1"]
     assert row.wall_s == 13.5 and row.peak_rss_mb == 512
     assert row["provenance.machine.cpu"] == "Test CPU" and row["provenance.packages.torch"] == "2.13.0"
+
+
+def test_sizes_after_slimming_are_columns_and_its_times_are_not(tree):
+    root, _ = tree
+    runs = read_table(root / "tables" / "oes.csv")
+    masked = runs[(runs.budget != "full") & (runs.status == "ok")]
+    assert set(masked.macs_slim) == {20_480_000} and set(masked.parameters_slim) == {100_000}
+    assert runs[(runs.budget == "full") | (runs.status == "dead")].macs_slim.isna().all()
+    assert not [column for column in runs if "step_ms" in column]
+    times = read_table(root / "provenance" / "runtimes.csv").set_index("path")
+    row = times.loc["oes/denoise-coffee/hourglass/gumbel/density0.1/seed1"]
+    assert (row["slim.dense_step_ms"], row["slim.slim_step_ms"], row["slim.device"]) == (11.0, 4.0, "cpu")
+
+
+def test_a_stub_of_a_slim_network_adds_nothing_and_a_foreign_one_is_named(tmp_path):
+    path = write_run(tmp_path, RUN, {"psnr_final": 20.5})
+    slim = path.with_name("slim.json")
+    slim.write_text('{"stub": true}')
+    collect([path], {"oes": tmp_path / "oes.csv"}, slim=[slim])
+    assert "slim" not in (tmp_path / "oes.csv").read_text()
+    slim.write_text('{"slim": 3}')
+    with pytest.raises(ArtefactError, match="not a record of a compacted network"):
+        collect([path], {}, slim=[slim])
 
 
 def test_a_metric_of_null_is_an_empty_cell(tmp_path):

@@ -3,9 +3,11 @@ import pytest
 
 from prunelib.errors import ArtefactError
 from prunelib.report import captions
-from prunelib.report.figures import FIGURES, draw_figures
+from prunelib.report.figures import FIGURES, Results, draw_figures
 from prunelib.report.figures_pictures import detailed_crop
+from prunelib.report.figures_published import oes_published, read_reference
 from prunelib.report.histories import frame_of, read_histories
+from prunelib.report.layers import read_layers
 from prunelib.report.plots import MAX_PANELS, panels, style
 from prunelib.report.tables import read_table
 from prunelib.runs import Run
@@ -23,7 +25,8 @@ def test_the_set_of_files_is_the_one_the_workflow_expects(page):
 
 def test_drawing_again_gives_the_same_bytes(page, tree, tmp_path):
     root, paths = tree
-    draw_figures(root / "tables", reversed(histories_of(paths)), tmp_path)
+    masks = [path.with_name("mask.h5") for path in paths]
+    draw_figures(root / "tables", reversed(histories_of(paths)), tmp_path, reversed(masks))
     for name in captions.FILES:
         assert (tmp_path / name).read_bytes() == (root / "figures" / name).read_bytes(), name
 
@@ -105,6 +108,62 @@ def test_histories_are_read_by_their_path(tree):
     assert list(frame) == ["paper", "task", "model", "method", "budget", "seed", "epoch", "kept", "unknown"]
     assert frame.unknown.isna().all() and set(frame.kept) == {0.48}
     assert frame_of([one], "step", ["psnr"]).empty
+
+
+def test_kept_entries_per_tensor_are_read_from_masks(tree):
+    _, paths = tree
+    found = read_layers(path.with_name("mask.h5") for path in paths)
+    mine = found[(found.method == "gumbel") & (found.task == "denoise-coffee") & (found.seed == 1)]
+    assert mine.tensor.tolist() == [
+        "encoder.level0.conv1.weight",
+        "encoder.level0.bn1.weight",
+        "decoder.level0.conv.weight",
+    ]
+    assert mine.kept.tolist() == [20, 40, 80] and set(mine.numel) == {400}
+
+
+def test_layers_lay_ours_beside_the_published_masks(page):
+    behind = read_table(page / "figures" / "oes_layers.csv")
+    theirs = behind[(behind.source == "published") & (behind.method == "gumbel") & (behind.task == "pepper")]
+    assert len(theirs) == 19  # convolutions of the published generator
+    assert theirs.share.iloc[0] == pytest.approx(100 * 868 / 12800)
+    ours = behind[(behind.source == "ours") & (behind.method == "gumbel") & (behind.task == "denoise-coffee")]
+    assert set(ours.share) == {5.0, 20.0} and "bn1" not in " ".join(ours.tensor)
+
+
+def test_recorded_searches_lie_on_the_published_curves(tmp_path, tree):
+    root, _ = tree
+    header = "paper,task,model,method,budget,seed,step,loss,mean_logit\n"
+    rows = "".join(
+        f"oes,denoise-lena-s0.1,hourglass,gumbel,density0.05,{s},{t},0.07,-0.001\n" for s in (0, 1) for t in (0, 50)
+    )
+    (tmp_path / "search.csv").write_text(header + rows)
+    (tmp_path / "times.csv").write_text("paper,task,seed,s\noes,denoise-lena-s0.1,0,3\n")
+    reference = read_reference(tmp_path.glob("*.csv"))
+    assert set(reference.image) == {"lena"} and len(reference) == 4
+    drawing = oes_published(read_table(root / "tables" / "all_runs.csv"), reference)
+    assert set(drawing.data.source) == {"published", "ours"} and len(drawing.data) == 1280 + 4
+    assert oes_published(read_table(root / "tables" / "expanders.csv"), reference) is None
+
+
+def test_curves_are_split_into_main_lines_and_other_masks(tree):
+    root, paths = tree
+    drawing = FIGURES["oes_curves"](
+        Results(
+            read_table(root / "tables" / "all_runs.csv"),
+            read_histories(histories_of(paths)),
+            read_layers([]),
+            read_reference([]),
+        )
+    )
+    main, others = (
+        {line.get_label() for line in axes.lines if not line.get_label().startswith("_")}
+        for axes in drawing.figure.axes[:2]
+    )
+    assert "noisy input" in main & others
+    labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert {"Dense", "Deep decoder", "SGLD", "OES", "IMP", "SynFlow", "SynFlow, authors' code"} <= set(labels)
+    assert {"SynFlow", "Magnitude", "Magnitude, repaired"} <= others and not {"SynFlow", "Magnitude"} & main
 
 
 def test_a_damaged_history_is_named(tmp_path):

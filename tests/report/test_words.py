@@ -44,7 +44,12 @@ def test_methods_are_named_for_a_reader():
     assert method_name("gumbel-from-coffee") == "OES, mask from coffee"
     assert method_name("dense", "decoder-k5") == "Deep decoder"
     assert method_name("random_graph") == method_name("random-graph") == "Random graph"
-    assert method_name("imp-80") == "IMP, 80"
+    assert method_name("imp-80") == "IMP, cuts of 80 %"
+    assert method_name("sgld") == "SGLD"
+    assert method_name("synflow-local-upstream") == "SynFlow, per layer, authors' code"
+    assert method_name("magnitude-repaired") == "Magnitude, repaired"
+    assert method_name("gumbel-80k") == "OES, 80\u202f000 steps"
+    assert method_name("gumbel-new-idea") == "OES, new-idea"
     assert method_name("brand-new") == "brand new"
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from prunelib.errors import ArtefactError
 
 FOLDER = Path(__file__).parent
+PAPERS = ("oes",)  # papers with published values here: <paper>.csv
 CONVENTIONS = ("data range 1", "max(clean)", "mixed", "unknown", "")
 EVIDENCE = ("log", "figure", "notebook")
 HOURGLASS = 3_008_867  # entries of the published generator

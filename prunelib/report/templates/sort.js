@@ -9,6 +9,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A long table gets a field that leaves only the rows with the words typed in it.
+for (const box of document.querySelectorAll(".filterable")) {
+  const label = document.createElement("label");
+  const field = document.createElement("input");
+  field.type = "search";
+  label.append("Show rows with ", field);
+  box.prepend(label);
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const row of box.querySelectorAll("tbody tr")) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+  });
+}
+
 function sortBy(table, header, index) {
   const ascending = header.getAttribute("aria-sort") !== "ascending";
   for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");

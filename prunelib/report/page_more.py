@@ -1,0 +1,114 @@
+"""Tables of the page beside the results: the scorecard, and what slimming a network saves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from prunelib.report import published
+from prunelib.report.page_tables import Cell, Column, Table, data_uri, path_of, plain
+from prunelib.report.scorecard import DIFFERS, WITHIN
+from prunelib.report.tables import LABELS, read_table
+from prunelib.report.words import budget_name, method_name, metric, shown
+
+STATES = {WITHIN: "yes", "agrees": "yes", DIFFERS: "no", "disagrees": "no", "no clear difference": "unclear"}
+PHOTOS = ("pepper", "lena", "barbara", "baboon")  # the page shows these and the means; the CSV has every picture
+
+
+def scorecard_table(paper: str, source: Path) -> Table | None:
+    """Return published values and claims beside ours, for a paper that has published values here; else None."""
+    if paper not in published.PAPERS:
+        return None
+    rows = read_table(source)
+    rows = rows[rows.paper == paper]
+    photos = [f"denoise-{photo}-s0.1" for photo in PHOTOS]
+    seen = rows[(rows.kind == "claim") | rows.task.isin(photos) | rows.id.str.contains("-mean-") | rows.ours.notna()]
+    counts = rows.verdict.value_counts()
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    columns = [
+        Column("Claim or task"),
+        Column("Method"),
+        Column("Kept (%)", "really kept, of all parameters", True),
+        Column("Metric"),
+        Column("Published", "converted to data range 1; of a claim: the difference that speaks for it", True),
+        Column("Ours", "mean over seeds", True),
+        Column("Sd", "standard deviation over seeds", True),
+        Column("Seeds", "", True),
+        Column("Difference", "ours minus published", True),
+        Column("Verdict", "values: within 0.3 dB, compared at scale paper and equal density only"),
+        Column("Evidence"),
+    ]
+    title = f"Published values and claims beside ours ({len(seen)} of {len(rows)} rows; in all {said})"
+    return Table(
+        title, columns, [_score_row(row) for row in seen.itertuples()], source.name, data_uri(source, "text/csv")
+    )
+
+
+def slim_table(runs: pd.DataFrame, runtimes: pd.DataFrame) -> Table | None:
+    """Return MACs and step times before and after slimming, means over seeds, for the runs that were slimmed."""
+    if "macs_slim" not in runs or runs.macs_slim.isna().all():
+        return None
+    times = runtimes.set_index("path")
+    rows = runs[runs.macs_slim.notna()].copy()
+    for name in ("dense_step_ms", "slim_step_ms"):
+        found = times[f"slim.{name}"].to_dict() if f"slim.{name}" in times else {}
+        rows[name] = [found.get(path_of(row), math.nan) for row in rows.itertuples()]
+    cells = [_slim_row(labels, group) for labels, group in rows.groupby(list(LABELS), sort=False)]
+    columns = [
+        Column("Task"),
+        Column("Method"),
+        Column("Budget"),
+        Column("Seeds", "", True),
+        Column(f"{metric('macs').heading}, before", metric("macs").meaning, True),
+        Column("after", metric("macs_slim").meaning, True),
+        Column("ratio", "", True),
+        Column("Step before (ms)", "one training step of the dense network; measured, varies with the machine", True),
+        Column("after", "the same of the slimmed network", True),
+        Column("ratio", "", True),
+    ]
+    return Table("Before and after slimming: multiply-accumulates and time of a step", columns, cells)
+
+
+def _slim_row(labels: tuple[str, ...], rows: pd.DataFrame) -> list[Cell]:
+    means = rows[["macs", "macs_slim", "dense_step_ms", "slim_step_ms"]].mean()
+    factor = metric("macs").factor
+    _, task, model, method, budget = labels
+    return [
+        Cell(task),
+        Cell(method_name(method, model)),
+        Cell(budget_name(budget), budget),
+        Cell(str(len(rows)), len(rows)),
+        plain(factor * means.macs, 2),
+        plain(factor * means.macs_slim, 2),
+        plain(means.macs / means.macs_slim if means.macs_slim else math.nan, 2),
+        plain(means.dense_step_ms, 2),
+        plain(means.slim_step_ms, 2),
+        plain(means.dense_step_ms / means.slim_step_ms if means.slim_step_ms else math.nan, 2),
+    ]
+
+
+def _score_row(row: tuple) -> list[Cell]:
+    what = row.text or row.task or row.source
+    name = method_name(row.method, row.model) if row.method else ""
+    name += f" ({row.model})" if row.model not in ("", "hourglass") else ""
+    numbers = [_number(row.metric, value) for value in (row.published, row.ours, row.sd)]
+    verdict = Cell(row.verdict + (f" ({row.note})" if row.note else ""), row.verdict, STATES.get(row.verdict, ""))
+    kept, seeds = plain(100 * row.density, 2), plain(row.seeds, 0)
+    label = metric(row.metric).heading
+    return [
+        Cell(what),
+        Cell(name),
+        kept,
+        Cell(label),
+        *numbers[:3],
+        seeds,
+        _number(row.metric, row.difference),
+        verdict,
+        Cell(row.evidence),
+    ]
+
+
+def _number(name: str, value: float) -> Cell:
+    return Cell(shown(name, value), "" if math.isnan(value) else value)
