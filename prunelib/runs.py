@@ -168,8 +168,9 @@ class Grid:
             )
         for task, model in product(block.tasks, block.models):
             self._check_fit(task, model, block.recipe, where)
-        for method in block.methods:
-            self._check_options(method, where)
+        kinds = {Budget.parse(label, f"{where}.budgets").kind for label in block.budgets}
+        for method, kind in product(block.methods, sorted(kinds)):
+            self._check_options(method, kind, where)
         seeds = block.seeds or settings.seeds
         for labels in product(block.tasks, block.models, block.methods, block.budgets, seeds):
             self._add(Run(paper, *labels), block.recipe, seeds, where)
@@ -231,11 +232,11 @@ class Grid:
             what = f"{run.path}: planned twice with different recipes or parents ({plan.recipe})"
             raise ConfigError(f"{what}; give one method a label of its own.")
 
-    def _check_options(self, method: str, where: str) -> None:
-        """Refuse options of a method that contradict each other."""
+    def _check_options(self, method: str, budget: str, where: str) -> None:
+        """Refuse options of a method that contradict each other or the kind of its budget."""
         named = self.settings.named("methods", method, f"{where}.methods")
         rule = registry.entries("option_rule").get(named.name)
-        problem = rule.load()(named.options) if rule else None
+        problem = rule.load()({**named.options, "budget": budget}) if rule else None
         if problem:
             raise ConfigError(f"methods.{method}: {problem}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import h5py
 import numpy as np
@@ -116,7 +115,11 @@ def _unpack(stored: h5py.Dataset) -> Tensor:
 
 
 class Enforcer:
-    """Keeps a model's pruned weights at zero: mask gradients before a step, weights after it."""
+    """Keeps a model's pruned weights at zero: mask them once, and their gradients before each optimizer step.
+
+    A weight, gradient and optimizer state of zero stay zero under SGD, Adam, AdamW and Adadelta, momentum and weight
+    decay included, so the weights need masking again only after something other than such a step has written them.
+    """
 
     def __init__(self, model: nn.Module, mask: Mask) -> None:
         """Pair every mask with its parameter, on the parameter's device."""
@@ -125,8 +128,9 @@ class Enforcer:
             if name not in parameters or parameters[name].shape != tensor.shape:
                 found = tuple(parameters[name].shape) if name in parameters else "no such parameter"
                 raise MethodError(f"mask of '{name}' {tuple(tensor.shape)} does not fit the model ({found}).")
-        self._parameters = [parameters[name] for name in mask]
-        self._masks = [mask[name].to(parameters[name].device, parameters[name].dtype) for name in mask]
+        pruned = [name for name in mask if not mask[name].all()]
+        self._parameters = [parameters[name] for name in pruned]
+        self._masks = [mask[name].to(parameters[name].device, parameters[name].dtype) for name in pruned]
 
     @torch.no_grad()
     def gradients_(self) -> None:
@@ -142,18 +146,11 @@ class Enforcer:
             torch._foreach_mul_(self._parameters, self._masks)
 
 
-def from_scores(
-    scores: Mapping[str, Tensor],
-    density: float,
-    generator: torch.Generator,
-    scope: Literal["global", "local"] = "global",
-) -> Mask:
-    """Keep exactly int(density * N) entries with the highest scores, over all tensors ("global") or in each ("local").
+def from_scores(scores: Mapping[str, Tensor], density: float, generator: torch.Generator) -> Mask:
+    """Keep exactly int(density * N) entries with the highest scores, over all tensors.
 
     Ties are broken by a random order from ``generator`` (CPU). Raises MethodError for non-finite scores.
     """
-    if scope == "local":
-        return Mask({name: from_scores({name: score}, density, generator)[name] for name, score in scores.items()})
     return best(scores, int(density * sum(score.numel() for score in scores.values())), generator)
 
 

@@ -65,11 +65,10 @@ def ranked(
     scores: Mapping[str, Tensor],
     density: float,
     generator: torch.Generator,
-    scope: Scope = "global",
     repair: Repair = "none",
 ) -> Found:
-    """Keep the int(density * N) highest scores, over all tensors or in each, and repair the mask if it is dead."""
-    mask = from_scores(scores, density, generator, scope)
+    """Keep the int(density * N) highest scores over all tensors, and repair the mask if it is dead."""
+    mask = from_scores(scores, density, generator)
     return repaired(task, mask, Ranking(scores, density), generator, repair)
 
 

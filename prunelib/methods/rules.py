@@ -1,6 +1,7 @@
 """Which options of a method contradict each other: known before any job starts, without torch.
 
-A rule takes the checked options and returns what is wrong in a sentence, or None; the grid and the method ask it.
+A rule takes the checked options and, as "budget", the kind of budget, and returns what is wrong in a sentence, or
+None; the grid and the method ask it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from typing import Any
 from prunelib.registry import register
 
 
-@register("option_rule", "random")
-@register("option_rule", "snip")
-@register("option_rule", "grasp")
 def upstream(options: Mapping[str, Any]) -> str | None:
     """Refuse what the authors' baselines do not have: a choice of parameters, and a repair of dead masks."""
     if options["fidelity"] != "upstream":
@@ -25,12 +23,40 @@ def upstream(options: Mapping[str, Any]) -> str | None:
     return None
 
 
+@register("option_rule", "erk")
+def degree(options: Mapping[str, Any]) -> str | None:
+    """Refuse what a degree does not go with, and a dense first layer without a degree, where all layers are ranked."""
+    if options["budget"] == "degree":
+        if options.get("fidelity") == "upstream":
+            return "a degree counts as the expanders do, fidelity 'upstream' as OES's authors. Allowed: corrected."
+        if options.get("prune") == "all":
+            return "a degree keeps weights of convolutions and linear layers, 'prune' says all. Leave prune out."
+    elif options["dense_first"]:
+        return "dense_first is for degrees; a density is ranked over all layers. Leave dense_first out."
+    return None
+
+
+@register("option_rule", "random")
+@register("option_rule", "grasp")
+def ranking(options: Mapping[str, Any]) -> str | None:
+    """Refuse what a degree or the authors' baselines do not have."""
+    return degree(options) or upstream(options)
+
+
+@register("option_rule", "snip")
+def snip(options: Mapping[str, Any]) -> str | None:
+    """Refuse several rounds too: the authors' code scores once."""
+    if options["fidelity"] == "upstream" and options["rounds"] > 1:
+        return f"fidelity 'upstream' scores once, 'rounds' says {options['rounds']}. Leave rounds out."
+    return ranking(options)
+
+
 @register("option_rule", "magnitude")
 def magnitude(options: Mapping[str, Any]) -> str | None:
     """Refuse a local magnitude too, which the authors' code does not have."""
     if options["fidelity"] == "upstream" and options["scope"] == "local":
         return "fidelity 'upstream' ranks magnitudes over the whole network only. Allowed: scope global."
-    return upstream(options)
+    return ranking(options)
 
 
 @register("option_rule", "synflow")
@@ -38,7 +64,7 @@ def synflow(options: Mapping[str, Any]) -> str | None:
     """Refuse rounds too: the authors' code scores once."""
     if options["fidelity"] == "upstream" and options["rounds"] is not None:
         return f"fidelity 'upstream' scores once, 'rounds' says {options['rounds']}. Leave rounds out."
-    return upstream(options)
+    return ranking(options)
 
 
 @register("option_rule", "imp")

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from prunelib.masks.mask import Mask
-from prunelib.methods.common import Found, check_options, covered, ranked, selected
+from prunelib.methods.common import Found, check_options
 from prunelib.methods.saliency import upstream
+from prunelib.methods.saliency.quota import quota
+from prunelib.methods.saliency.rounds import in_rounds
 from prunelib.options import Count
 from prunelib.registry import register
 from prunelib.tasks.base import Task
@@ -19,10 +20,9 @@ from prunelib.tasks.base import Task
 CHANNEL_NORMS = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
 CURVED = nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.Softmax
 ROUNDS = 100  # published
-GONE = -1.0  # below every score: what has been pruned never comes back
 
 
-@register("method", "synflow", stage="mask", parent="none", budgets=("density",))
+@register("method", "synflow", stage="mask", parent="none", budgets=("density", "degree"))
 def synflow(
     task: Task,
     budget: Mapping[str, Any],
@@ -33,28 +33,25 @@ def synflow(
     prune: Literal["weights", "all"] | None = None,
     fidelity: Literal["corrected", "upstream"] = "corrected",
     repair: Literal["none", "layer", "weights"] = "none",
+    dense_first: bool = False,
 ) -> Found:
     """Keep the int(density * N) entries of largest |w * dR/dw|, R the summed output of the linearised network for ones.
 
     Round k of ``rounds`` (100) keeps density^(k / rounds) and scores what is left again; ties stay until the last one.
-    fidelity: "upstream" ranks as OES's authors did (``upstream.synflow``: one round, keeps 1 - density of everything).
-    repair: what is done to a dead mask (``prunelib.masks.repair``). Raises MethodError for options that contradict.
+    A degree and ``dense_first``: as in random. fidelity: "upstream" ranks as OES's authors did (``upstream.synflow``:
+    one round, keeps 1 - density of everything). repair: what is done to a dead mask (``prunelib.masks.repair``). Raises
+    MethodError for options that contradict.
     Source: Tanaka et al., Pruning neural networks without any data by iteratively conserving synaptic flow (2020).
     """
-    check_options("synflow", fidelity=fidelity, prune=prune, repair=repair, rounds=rounds)
+    given = {"fidelity": fidelity, "prune": prune, "repair": repair, "dense_first": dense_first, "rounds": rounds}
+    check_options("synflow", budget=budget["kind"], **given)
     if fidelity == "upstream":
         return Found(upstream.synflow(task, task.build().train(), upstream.sparse(budget), scope))
-    rounds = ROUNDS if rounds is None else rounds
     network = linearised(task.build())
-    chosen = selected(network, covered(prune))
-    original = {name: parameter.detach().clone() for name, parameter in chosen.items()}
+    chosen, left = quota(task, network, budget, prune, dense_first)
     ones = torch.ones_like(task.example[:1], dtype=torch.float64)
-    density, kept = budget["value"], Mask.ones(original)
-    for done in range(1, rounds + 1):
-        scores = _flow(network, chosen, original, kept, ones)
-        if done < rounds:
-            kept = _narrow(scores, kept, density ** (done / rounds), scope)
-    return ranked(task, scores, density, generator, scope, repair)
+    scores = in_rounds(lambda: _flow(network, chosen, ones), chosen, left, ROUNDS if rounds is None else rounds, scope)
+    return left.keep(task, scores, generator, scope, repair)
 
 
 def linearised(model: nn.Module) -> nn.Module:
@@ -92,27 +89,7 @@ class _Affine(nn.Module):
         return x
 
 
-def _flow(
-    network: nn.Module, chosen: Mapping[str, Tensor], original: Mapping[str, Tensor], kept: Mask, ones: Tensor
-) -> dict[str, Tensor]:
-    """Return |w * dR/dw| of the network with only the kept entries; pruned ones score below all others."""
-    masks = {name: mask.to(ones.device) for name, mask in kept.items()}
-    with torch.no_grad():
-        for name, parameter in chosen.items():
-            parameter.copy_(original[name] * masks[name])
+def _flow(network: nn.Module, chosen: Mapping[str, Tensor], ones: Tensor) -> dict[str, Tensor]:
+    """Return |w * dR/dw|."""
     slopes = torch.autograd.grad(network(ones).sum(), list(chosen.values()), materialize_grads=True)
-    return {
-        name: (slope * chosen[name].detach()).abs().masked_fill_(~masks[name], GONE)
-        for name, slope in zip(chosen, slopes, strict=True)
-    }
-
-
-def _narrow(scores: Mapping[str, Tensor], kept: Mask, density: float, scope: str) -> Mask:
-    """Return the mask of the int(density * N) highest scores and all that tie with the lowest of them."""
-    groups = [[name] for name in scores] if scope == "local" else [list(scores)]
-    masks = {}
-    for group in groups:
-        flat = torch.cat([scores[name].reshape(-1) for name in group])
-        least = flat.kthvalue(max(flat.numel() - int(density * flat.numel()), 1)).values
-        masks |= {name: (scores[name] >= least).cpu() & kept[name] for name in group}
-    return Mask({name: masks[name] for name in scores})
+    return {name: (slope * chosen[name].detach()).abs() for name, slope in zip(chosen, slopes, strict=True)}
