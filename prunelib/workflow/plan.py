@@ -139,13 +139,25 @@ class Plan:
         return code_digest(SCRIPTS / f"{step}.py")
 
     def finished(self, paper: str) -> list[str]:
-        """The files that say all runs of one paper are done: metrics, and slim networks where gates were learned."""
+        """The files that say all runs of one paper are done: metrics, and slim networks where channels may have died."""
         files = []
         for run in self.grid.of(paper):
             files.append(path(run, "metrics.json"))
-            if paper == "ising" and self.stage(run) != "none":
+            if self._slims(run):
                 files.append(path(run, "slim.json"))
         return files
+
+    def _slims(self, run: Run) -> bool:
+        """Whether a run's network is slimmed: gates shut whole channels, and so do masks that cover norms and biases.
+
+        The rounds of a chain are left out, they only lead to its last one.
+        """
+        stage, method = self.stage(run), self.settings.named("methods", run.method)
+        if run.paper == "ising":
+            return stage != "none"
+        covers_all = method.name == "given" or method.options.get("prune") == "all"
+        chained = self.grid.facts(run).get("parent") == "previous"
+        return run.paper == "oes" and stage == "mask" and covers_all and not chained
 
     def files(self, name: str, paper: str | None = None) -> list[str]:
         """One file of every run, or of every run of one part of the grid."""
