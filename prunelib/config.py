@@ -81,6 +81,15 @@ class ClassifyRecipe(Strict):
     augment: Literal["none", "shift", "crop-flip"] = "none"
     select: Literal["last", "best"] = "last"
     enforce: Literal["strict", "leaky"] = "strict"  # leaky: gradients are masked, pruned weights keep their values
+    sparse: Literal["off", "auto"] = "off"  # auto: train the kept kernels alone, in each layer's faster form
+
+    @model_validator(mode="after")
+    def _strictly_sparse(self) -> ClassifyRecipe:
+        if self.sparse != "off" and self.enforce == "leaky":
+            raise ValueError(
+                "sparse: leaky pruned weights keep their values, a sparse layer has none; set one of the two"
+            )
+        return self
 
 
 Recipe = Annotated[FitRecipe | ClassifyRecipe, Field(discriminator="loop")]

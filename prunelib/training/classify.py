@@ -134,7 +134,8 @@ class _Training:
         if self.enforcer:
             self.enforcer.gradients_()
         self.optimizer.step()
-        self._zero_pruned()
+        if type(self.callback) is not Callback:  # a hook may have written weights; the step keeps zeros at zero
+            self._zero_pruned()
         self.callback.after_step(self.model)
         return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()])
 
@@ -174,6 +175,7 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.done, self.steps, self.best = state["done"], state["steps"], state["best"]
         self.columns, self.step_ms = state["columns"], state["step_ms"]
+        self._zero_pruned()
 
 
 def _number(value: float | None) -> float:

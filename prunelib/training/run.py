@@ -15,6 +15,7 @@ from torch import nn
 from prunelib import registry
 from prunelib.compact.shrink import Shrunk, shrunk
 from prunelib.compact.size import mask_sizes, structure_sizes
+from prunelib.compact.sparse.network import densify, sparsify
 from prunelib.errors import ArtefactError, MethodError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask, read_figures
@@ -120,8 +121,9 @@ def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Modu
 
 
 def _train(run: Opened, checkpointer: Checkpointer) -> Trained:
-    """Run the recipe's loop, with ``compact`` on a smaller network whose values are put back into ``model``.
+    """Run the recipe's loop; ``compact`` runs it on a smaller network whose values are put back into ``model``.
 
+    ``sparse`` replaces the masked layers of ``model`` while the loop runs; after it weights have their shapes again.
     Of a classifier that begins with trained weights, top1_start is the accuracy before it.
     """
     task, model, mask, recipe = run.task, run.model, run.mask, run.settings["recipe"]
@@ -132,7 +134,11 @@ def _train(run: Opened, checkpointer: Checkpointer) -> Trained:
     loop = registry.load("loop", recipe["loop"])
     small = _smaller(task, model, mask) if recipe.get("compact") and mask is not None else None
     network, enforced = (small.network, small.mask) if small else (model, mask)
+    if mask is not None and recipe.get("sparse") == "auto" and isinstance(task, Classify):
+        batch, _ = next(task.fold("train", recipe["batch_size"]))
+        _, enforced = sparsify(network, mask, batch)
     result = loop(task, network, recipe, mask=enforced, checkpointer=checkpointer, **extras)
+    densify(network)
     if small:
         small.write_back_(model)
     return replace(result, metrics=result.metrics | before)

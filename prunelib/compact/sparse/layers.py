@@ -1,9 +1,10 @@
 """Convolution and linear layers whose parameters are the kept kernels only.
 
 A sparse layer is made from a dense one and its mask and can be turned back. Its state is ``weight`` (edges, kh, kw), or
-(edges,) for a linear layer, ``bias``, and ``edges`` (2, E): the output and the input channel of each kernel. Which form
-computes is no part of the state: "kernel" (compiled loops, CPU), "gather" (the channels that each output reads, then a
-grouped convolution), "dense" (a dense weight is filled in at every pass). All give the same up to rounding.
+(edges,) for a linear layer, ``bias``, ``edges`` (2, E), the output and the input channel of each kernel, and the form
+that computes, so that a resumed training gives the same bits: "kernel" (compiled loops, CPU), "gather" (the channels
+that each output reads, then a grouped convolution), "dense" (a dense weight is filled in at every pass). All forms give
+the same up to rounding.
 """
 
 from __future__ import annotations
@@ -86,6 +87,14 @@ class Sparse(nn.Module):
             return
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
+    def get_extra_state(self) -> Form:
+        """Return what the state holds besides tensors: the form."""
+        return self.form
+
+    def set_extra_state(self, state: Form) -> None:
+        """Compute in the form of a loaded state."""
+        self.form = state
+
     def extra_repr(self) -> str:
         """Say what ``print`` shows of the layer."""
         return f"{self.channels_in}, {self.channels_out}, edges={self.edges.shape[1]}, form={self.form}"
@@ -151,7 +160,7 @@ class SparseLinear(Sparse):
             if self._compiled(x):
                 values = self.weight[:, None, None]
                 y = Convolve.apply(rows[:, :, None, None], values, self.bias, self.plan, (ONE, ONE))
-                return y[:, :, 0, 0].unflatten(0, x.shape[:-1])
+                return y.reshape(*x.shape[:-1], self.channels_out).contiguous()  # the order in which dropout draws
             if self.form == "gather":
                 return self._gather(rows).unflatten(0, x.shape[:-1])
         return functional.linear(x, self.dense_weight(), self.bias)

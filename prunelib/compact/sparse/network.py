@@ -30,7 +30,8 @@ def sparsify(
     Sparse become convolutions and linear layers of which whole kernels are pruned, but not none; other parameters keep
     their mask, which is returned. ``choice``: "sparse" and "dense" force how the sparse layers compute, "auto" measures
     both per layer on inputs as ``example``, a whole batch, gives them (``training``: with the backward pass). Whatever
-    computes, parameters are the kept kernels alone, so a state fits every choice; make optimizers afterwards.
+    computes, parameters are the kept kernels alone, so a state fits every choice and brings its own; make optimizers
+    afterwards.
 
     Example:
         forms, rest = sparsify(model, mask, images)
@@ -50,8 +51,8 @@ def sparsify(
         log.info(
             "%s: %d of %d kernels, %s", name, sparse.edges.shape[1], layer.weight[..., :1, :1].numel(), sparse.form
         )
-    if "kernel" in forms.values():
-        follow_(model)
+    if forms:
+        follow_(model)  # whatever the forms: a loaded state may bring others
     return forms, Mask({name: tensor for name, tensor in mask.items() if name.removesuffix(".weight") not in forms})
 
 
