@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from prunelib.data.datasets import read_images
+from prunelib.errors import ConfigError
 from prunelib.tasks.classify import Classify
 from tests.tiny import COUNTS, MODEL, write_squares
 
@@ -81,6 +82,21 @@ def test_images_are_resized_on_the_fly(data, task):
     larger = Classify(data, MODEL, 0, size=20)
     assert larger.example.shape == (2, 3, 20, 20)
     assert larger.example.mean((2, 3)) == pytest.approx(task.example.mean((2, 3)), abs=0.05)
+
+
+def test_a_crop_is_the_centre_unless_the_whole_image_is_asked_for(data, task):
+    cut = Classify(data, MODEL, 0, batch_size=16, crop=4)
+    (whole, labels), (cropped, same) = next(task.fold("test", 30)), next(cut.fold("test", 30))
+    assert torch.equal(cropped, whole[:, :, 2:6, 2:6]) and torch.equal(labels, same)
+    assert torch.equal(next(cut.fold("test", 30, whole=True))[0], whole)
+    assert cut.example.shape == (2, 3, 4, 4) and next(cut.batches("score", 1))[0].shape == (16, 3, 4, 4)
+    larger = Classify(data, MODEL, 0, size=20, crop=16)
+    assert torch.equal(larger.example, Classify(data, MODEL, 0, size=20).example[:, :, 2:18, 2:18])
+
+
+def test_a_crop_must_fit(data):
+    with pytest.raises(ConfigError, match=r"crop: got 9; .* 8 pixels"):
+        Classify(data, MODEL, 0, crop=9)
 
 
 def test_the_loss_is_the_mean_cross_entropy(task):

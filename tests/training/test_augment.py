@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from prunelib.tasks.classify import centre
 from prunelib.training.augment import augment, flip, shift
 
 
@@ -54,3 +55,45 @@ def test_the_stream_decides(kind):
     images = torch.rand(16, 3, 8, 8)
     assert torch.equal(augment(images, kind, _generator(1)), augment(images, kind, _generator(1)))
     assert not torch.equal(augment(images, kind, _generator(1)), augment(images, kind, _generator(2)))
+
+
+def test_what_moves_in_has_the_data_sets_mean_colour():
+    """The images come normalised, so padding with zeros is padding with the mean (card of the expanders, section 4)."""
+    mean, std = torch.tensor([0.49, 0.48, 0.45]), torch.tensor([0.25, 0.24, 0.26])
+    black = (-mean / std)[:, None, None].expand(400, 3, 32, 32)
+    colours = augment(black, "crop-flip", _generator()) * std[:, None, None] + mean[:, None, None]
+    moved_in = (colours - mean[:, None, None]).abs().amax(1) < 1e-6
+    assert moved_in.any() and torch.allclose(colours.permute(0, 2, 3, 1)[~moved_in], torch.zeros(3), atol=1e-6)
+    assert moved_in.flatten(1).any(1).float().mean() > 0.9  # 80 of 81 places move something in
+    assert (moved_in.sum(2) == 32).sum(1).max() == 4
+
+
+@pytest.mark.parametrize(("kind", "mirrors"), [("shift", False), ("crop-flip", True)])
+def test_with_a_crop_images_are_random_windows_into_which_nothing_moves(kind, mirrors):
+    image = torch.arange(1.0, 65).reshape(1, 1, 8, 8)
+    cut = augment(image.repeat(600, 1, 1, 1), kind, _generator(), crop=6)
+    places = {(r, c): image[0, 0, r : r + 6, c : c + 6] for r in range(3) for c in range(3)}
+    found = {(place, mirrored): 0 for place in places for mirrored in (False, True)}
+    for one in cut[:, 0]:
+        same = [
+            (place, mirrored)
+            for place, window in places.items()
+            for mirrored in (False, True)
+            if torch.equal(one, window.flip(-1) if mirrored else window)
+        ]
+        assert len(same) == 1
+        found[same[0]] += 1
+    assert all(
+        count > (600 / 18 if mirrors else 600 / 9) / 2 for (_, flipped), count in found.items() if flipped <= mirrors
+    )
+    assert mirrors or not any(count for (_, flipped), count in found.items() if flipped)
+
+
+@pytest.mark.parametrize("kind", ["none", "flip"])
+def test_with_a_crop_images_that_do_not_move_are_their_centre(kind):
+    images = torch.rand(50, 3, 9, 9)
+    cut, middle = augment(images, kind, _generator(), crop=4), images[:, :, 2:6, 2:6]
+    mirrored = (cut == middle.flip(-1)).flatten(1).all(1)
+    assert torch.equal(centre(images, 4), middle)
+    assert ((cut == middle).flatten(1).all(1) | mirrored).all()
+    assert mirrored.any() == (kind == "flip")
