@@ -139,7 +139,7 @@ class Plan:
         return code_digest(SCRIPTS / f"{step}.py")
 
     def finished(self, paper: str) -> list[str]:
-        """The files that say all runs of one paper are done: metrics, and slim networks where channels may have died."""
+        """The files that say all runs of one paper are done: metrics, and slim networks where channels may be dead."""
         files = []
         for run in self.grid.of(paper):
             files.append(path(run, "metrics.json"))
