@@ -49,8 +49,9 @@ CAPTIONS = (
         "oes",
         "Where a mask keeps weights",
         "Line plots: kept share of each convolution along the network, published masks above, this grid's masks below.",
-        "OES keeps little of the middle of the encoder and most of the decoder; IMP spreads over the encoder. Lines "
-        "are means, bands the range over the published pictures or over seeds. Our networks may have fewer levels.",
+        "The published OES masks keep little of the middle of the encoder and more of the decoder; the IMP mask "
+        "spreads over the encoder. Lines are means, bands the range over the published pictures or over seeds. Our "
+        "networks may have fewer levels.",
     ),
     Caption(
         "oes_published",

@@ -82,12 +82,13 @@ def _panels(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield str(task), frame
         whole = frame.method.isin(["dense", "sgld"])
         for budget in budgets:
-            near = pd.Series([_is_near(label, budget) for label in frame.budget], frame.index)
+            near = pd.Series([is_near(label, budget) for label in frame.budget], frame.index)
             mine = frame[whole | (frame.budget == budget) | (near & (frame.method != "gumbel"))]
             yield f"{task}, {budget_name(budget)}", with_series(mine)
 
 
-def _is_near(label: str, budget: str) -> bool:
+def is_near(label: str, budget: str) -> bool:
+    """Say whether two budget labels ask for the same density within EQUAL_WITHIN."""
     values = [Budget.parse(text).value for text in (label, budget)]
     return None not in values and abs(values[0] - values[1]) <= EQUAL_WITHIN * values[1]
 

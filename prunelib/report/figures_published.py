@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from prunelib.report import published
+from prunelib.report.figures_oes import is_near
 from prunelib.report.plots import FAINT, Drawing, legend_below, panels
 from prunelib.report.tables import read_table
 from prunelib.report.words import budget_name, colour, method_name, method_order
@@ -101,12 +102,19 @@ def _published_shares() -> pd.DataFrame:
 
 
 def _our_shares(layers: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares of the convolutions' weights (named ...conv... or head) of the methods worth a line."""
+    """Return the shares of the convolutions' weights (named ...conv... or head) of the methods worth a line.
+
+    ``budget`` becomes that of the OES mask it stands beside: IMP's cuts end near a density, not at it.
+    """
     conv = layers.tensor.astype(str).str.contains(r"(?:conv\d*|head)\.weight$", regex=True)
     rows = layers[conv & layers.method.isin(DRAWN) & layers.model.astype(str).str.contains("hourglass")]
     groups = set(rows[rows.method == "gumbel"][["task", "budget"]].itertuples(index=False, name=None))
-    known = [key in groups for key in zip(rows.task, rows.budget, strict=True)]
-    rows = rows[pd.Series(known, rows.index, dtype=bool)]
+    beside = [
+        next((budget for task, budget in sorted(groups) if task == row.task and is_near(row.budget, budget)), "")
+        for row in rows.itertuples()
+    ]
+    exact = rows.budget.where(rows.method == "gumbel", pd.Series(beside, rows.index, dtype=object))
+    rows = rows.assign(budget=exact)[exact != ""]
     share = 100 * rows.kept.astype(float) / rows.numel.astype(float)
     return rows.assign(source="ours", share=share)[["source", "task", "budget", "method", "seed", "tensor", "share"]]
 
