@@ -78,10 +78,14 @@ class ClassifyRecipe(Strict):
     gamma: Fraction = 0.1
     min_lr: NonNegative = 0.0
     label_smoothing: Share = 0.0
-    augment: Literal["none", "shift", "crop-flip"] = "none"
+    augment: Literal["none", "flip", "shift", "crop-flip"] = "none"
+    evaluate: Literal["plain", "augmented"] = "plain"  # augmented: validation and test images are changed at random too
     select: Literal["last", "best"] = "last"
+    init: Literal["dense_fan", "effective_fan"] = "dense_fan"  # effective_fan: initial weights · sqrt(size / kept)
     enforce: Literal["strict", "leaky"] = "strict"  # leaky: gradients are masked, pruned weights keep their values
     sparse: Literal["off", "auto"] = "off"  # auto: train the kept kernels alone, in each layer's faster form
+    channels_last: bool = False  # how images and kernels lie in memory: faster on GPUs, other rounding
+    amp: Literal["off", "bf16"] = "off"  # bf16: training passes in bfloat16, weights and evaluation in float32
 
     @model_validator(mode="after")
     def _strictly_sparse(self) -> ClassifyRecipe:
@@ -89,6 +93,16 @@ class ClassifyRecipe(Strict):
             raise ValueError(
                 "sparse: leaky pruned weights keep their values, a sparse layer has none; set one of the two"
             )
+        if self.sparse != "off" and (self.amp != "off" or self.channels_last):
+            raise ValueError("sparse: sparse layers compute in float32, channels first; leave amp, channels_last out")
+        return self
+
+    @model_validator(mode="after")
+    def _sense_in_fidelity(self) -> ClassifyRecipe:
+        if self.enforce == "leaky" and self.init == "effective_fan":
+            raise ValueError("init: a leaky network starts dense, so its fan is the dense one; set one of the two")
+        if self.evaluate == "augmented" and self.augment == "none":
+            raise ValueError("evaluate: got 'augmented', but augment says none; say how")
         return self
 
 

@@ -130,7 +130,8 @@ class Enforcer:
                 raise MethodError(f"mask of '{name}' {tuple(tensor.shape)} does not fit the model ({found}).")
         pruned = [name for name in mask if not mask[name].all()]
         self._parameters = [parameters[name] for name in pruned]
-        self._masks = [mask[name].to(parameters[name].device, parameters[name].dtype) for name in pruned]
+        # as the parameters lie in memory (channels last, perhaps), so that one pass multiplies all of them
+        self._masks = [torch.empty_like(parameters[name], requires_grad=False).copy_(mask[name]) for name in pruned]
 
     @torch.no_grad()
     def gradients_(self) -> None:

@@ -7,7 +7,8 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ def train_classifier(
     """Train ``model`` in place for ``recipe["epochs"]`` epochs, pruned weights held at zero; test once, at the end.
 
     ``recipe`` has the fields of ``prunelib.config.ClassifyRecipe``. ``enforce`` "leaky" masks gradients only: pruned
-    weights keep their initial values and merely decay (what the expanders' code does). Order, augmentation and dropout
+    weights keep their initial values and merely decay (what the expanders' code does). ``amp`` "bf16" computes training
+    passes in bfloat16; weights, masks, optimizer and evaluation stay float32. Order, augmentation and dropout
     are streams of (seed, purpose, epoch); with a checkpointer the run goes on from the last saved epoch, with the same
     bits on a CPU. History: epoch (1-based), lr, loss and top1 (of training batches), top1_val, loss_val (NaN without
     such a split) and the callback's columns. Metrics: top1, top3, top5, loss (test), val_top1, val_loss, with the last
@@ -65,13 +67,24 @@ def train_classifier(
 
 
 def evaluate(
-    task: Classify, model: nn.Module, split: Split, batch_size: int, callback: Callback | None = None
+    task: Classify,
+    model: nn.Module,
+    split: Split,
+    batch_size: int,
+    callback: Callback | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, float | None]:
-    """Return top1, top3, top5 and loss of one split in evaluation mode; the model's mode is put back."""
+    """Return top1, top3, top5 and loss of one split in evaluation mode; the model's mode is put back.
+
+    ``change`` is applied to the whole images of every batch, in place of cutting out their centre.
+    """
     forward = (callback or Callback()).forward
     training = model.training
     model.eval()
-    found = accuracy(lambda images: forward(model, images), task.fold(split, batch_size))
+    batches = task.fold(split, batch_size, whole=change is not None)
+    if change is not None:
+        batches = ((change(images), labels) for images, labels in batches)
+    found = accuracy(lambda images: forward(model, images), batches)
     model.train(training)
     return found
 
@@ -82,7 +95,9 @@ class _Training:
     def __init__(
         self, task: Classify, model: nn.Module, recipe: Mapping[str, Any], mask: Mask | None, callback: Callback
     ) -> None:
-        self.task, self.model, self.recipe, self.callback = task, model.train(), recipe, callback
+        self.layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
+        model = model.train().to(memory_format=self.layout)
+        self.task, self.model, self.recipe, self.callback = task, model, recipe, callback
         self.enforcer = mask.enforcer(model) if mask is not None else None
         self.strict = recipe["enforce"] == "strict"
         self._zero_pruned()
@@ -116,8 +131,8 @@ class _Training:
         changes = generator(self.task.seed, "augment", self.done)
         totals, count, steps = torch.zeros(2, dtype=torch.float64, device=self.task.device), 0, 0
         start = time.perf_counter()
-        for images, labels in self.task.fold("train", self.recipe["batch_size"], order):
-            totals += self._step(augment(images, self.recipe["augment"], changes), labels)
+        for images, labels in self.task.fold("train", self.recipe["batch_size"], order, whole=True):
+            totals += self._step(self._changed(images, changes), labels)
             count, steps = count + len(labels), steps + 1
         loss, hits = totals.tolist()  # waits for a GPU
         self.step_ms.append(1000 * (time.perf_counter() - start) / steps)
@@ -127,8 +142,9 @@ class _Training:
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one optimizer step; return (summed loss, hits) of the batch."""
         self.callback.before_step(self.model, (images, labels))
-        logits = self.callback.forward(self.model, images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe["label_smoothing"])
+        with torch.autocast(self.task.device.type, torch.bfloat16, enabled=self.recipe["amp"] == "bf16"):
+            logits = self.callback.forward(self.model, images)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe["label_smoothing"])
         self.optimizer.zero_grad()
         loss.backward()
         if self.enforcer:
@@ -148,6 +164,7 @@ class _Training:
         if self.best is not None:
             self._restore_weights(self.best)
         mask = self.callback.finish(self.model)
+        self.model.to(memory_format=torch.contiguous_format)
         test, validation = self._evaluate("test"), self._evaluate("val")
         metrics = test | {"val_top1": validation["top1"], "val_loss": validation["loss"]}
         metrics |= self.callback.metrics(self.model)
@@ -155,7 +172,15 @@ class _Training:
         return Trained(self.columns, metrics, mask=mask, steps=self.steps, step_ms=step_ms)
 
     def _evaluate(self, split: Split) -> dict[str, Any]:
-        return evaluate(self.task, self.model, split, self.recipe["batch_size"], self.callback)
+        change = None
+        if self.recipe["evaluate"] == "augmented":
+            random = generator(self.task.seed, "evaluate", split, self.done)
+            change = partial(self._changed, random=random)
+        return evaluate(self.task, self.model, split, self.recipe["batch_size"], self.callback, change)
+
+    def _changed(self, images: Tensor, random: torch.Generator) -> Tensor:
+        """Return whole images as the network is to see them in training."""
+        return augment(images, self.recipe["augment"], random, self.task.crop).contiguous(memory_format=self.layout)
 
     def _weights(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "callback": self.callback.state()}

@@ -16,7 +16,7 @@ from prunelib import registry
 from prunelib.compact.shrink import Shrunk, shrunk
 from prunelib.compact.size import mask_sizes, structure_sizes
 from prunelib.compact.sparse.network import densify, sparsify
-from prunelib.errors import ArtefactError, MethodError
+from prunelib.errors import ArtefactError, ConfigError, MethodError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask, read_figures
 from prunelib.measure.cost import parameters, peak_memory_mb
@@ -32,6 +32,7 @@ from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, open_task
 from prunelib.tasks.classify import Classify
 from prunelib.training.classify import evaluate
+from prunelib.training.fan import effective_fan_
 from prunelib.training.result import Trained
 
 ALIVE = Liveness(True, "", [])
@@ -76,7 +77,7 @@ class Opened:
         self.mask = Mask.load(inputs["mask"]) if "mask" in inputs else None
         self.figures = read_figures(inputs["mask"]) if "mask" in inputs else {}
         enforced = self.mask if settings["recipe"].get("enforce", "strict") == "strict" else None
-        self.model = _model(self.task, inputs, enforced)
+        self.model = _model(self.task, inputs, enforced, settings["recipe"].get("init") == "effective_fan")
         self.report = alive(self.task, self.model, enforced) if enforced is not None else ALIVE
 
     def write(self, outputs: Mapping[str, Path], result: Trained, spent: tuple[float, float], beside: int = 1) -> None:
@@ -93,6 +94,7 @@ class Opened:
             "why": self.report.why,
             "repaired": self.figures.get("repaired", ""),
             "scale": settings["scale"],
+            "arithmetic": "bfloat16" if settings["recipe"].get("amp") == "bf16" else "float32",
             "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
             "metrics": {name: _finite(value) for name, value in metrics.items()},
             "timing": _timing(spent, beside, result, self.task.device),
@@ -105,8 +107,13 @@ class Opened:
         write_json(outputs["metrics"], record)
 
 
-def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Module:
-    """Return the network a run begins with: initial or given weights or a smaller network, pruned by the mask."""
+def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None, rescale: bool) -> nn.Module:
+    """Return the network a run begins with: initial or given weights or a smaller network, pruned by the mask.
+
+    ``rescale``: initial weights are of the effective fan; raises ConfigError for weights that are not initial ones.
+    """
+    if rescale and inputs.keys() & {"start", "structure"}:
+        raise ConfigError("recipe.init: effective_fan is for initial weights; this run starts from trained ones.")
     if "structure" in inputs:
         return load_structure(inputs["structure"]).to(task.device)
     model = task.build()
@@ -117,6 +124,8 @@ def _model(task: Task, inputs: Mapping[str, Path], mask: Mask | None) -> nn.Modu
             raise ArtefactError(f"{inputs['start']}: not weights of this run's model ({error}).") from None
     if mask is not None:
         mask.apply_(model)
+        if rescale:
+            effective_fan_(model, mask)
     return model
 
 

@@ -215,6 +215,69 @@ def test_leaky_enforcement_only_decays_pruned_weights(task):
         assert torch.allclose(weight[~kept], initial[name].detach()[~kept] * factor, rtol=1e-5)
 
 
+WAYS = [{"channels_last": True}, {"amp": "bf16"}, {"channels_last": True, "amp": "bf16"}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_layouts_and_bfloat16_keep_masks_exact_and_weights_float32(task, way):
+    model, plain = task.build(), task.build()
+    mask = _half(model)
+
+    class Watching(Callback):
+        def after_step(self, model):
+            parameters = dict(model.named_parameters())
+            assert all(not parameters[name][~kept].any() for name, kept in mask.items())
+            assert all(parameter.dtype == parameter.grad.dtype == torch.float32 for parameter in parameters.values())
+            last = parameters["features.4.weight"].is_contiguous(memory_format=torch.channels_last)
+            assert last == way.get("channels_last", False)
+
+    fields = recipe(epochs=1, lr=0.01)
+    result = train_classifier(task, model, fields | way, mask=mask, callback=Watching())
+    reference = train_classifier(task, plain, fields, mask=mask)
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+    assert all(not dict(model.named_parameters())[name][~kept].any() for name, kept in mask.items())
+    assert not _same(_bits(model), _bits(plain)) or "amp" not in way
+    near = 0.02 if "amp" in way else 1e-4
+    assert result.columns["loss"] == pytest.approx(reference.columns["loss"], rel=near)
+    assert result.metrics["loss"] == pytest.approx(reference.metrics["loss"], rel=near)
+
+
+@pytest.mark.parametrize("way", [*WAYS, {"evaluate": "augmented"}])
+def test_resuming_is_exact_in_every_layout_and_precision(task, tmp_path, way):
+    fields = recipe(epochs=3, augment="crop-flip", select="best") | way
+    straight_model, mask = task.build(), _half(task.build())
+    straight = train_classifier(task, straight_model, fields, mask=mask)
+    with pytest.raises(Stopped):
+        train_classifier(task, task.build(), fields, mask=mask, checkpointer=StopsAfter(tmp_path, 2))
+    model = task.build()
+    resumed = train_classifier(task, model, fields, mask=mask, checkpointer=Checkpointer(tmp_path, 1e9, "run"))
+    assert _same(_bits(straight_model), _bits(model))
+    assert resumed.columns == straight.columns and resumed.metrics == straight.metrics
+
+
+def test_training_sees_random_windows_and_evaluation_the_central_one_unless_it_is_augmented_too(data):
+    task = Classify(data, MODEL, 0, crop=6)
+    seen = {True: [], False: []}
+
+    class Watching(Callback):
+        def forward(self, model, x):
+            seen[model.training].extend(x.detach().clone())
+            return model(x)
+
+    def shown(**fields):
+        seen[True].clear(), seen[False].clear()
+        train_classifier(task, task.build(), recipe(epochs=1, **fields), callback=Watching())
+        return [{image.numpy().tobytes() for image in seen[training]} for training in (True, False)]
+
+    central = {image.numpy().tobytes() for split in ("val", "test") for image in next(task.fold(split, 99))[0]}
+    drawn, plain = shown(augment="crop-flip")
+    middle = {image.numpy().tobytes() for image in next(task.fold("train", 99))[0]}
+    assert plain == central and len(drawn - middle) > 40  # 17 of 18 windows are not the centre as it is
+    again, random = shown(augment="crop-flip", evaluate="augmented")
+    assert again == drawn and len(random - central) > 30
+    assert shown(augment="none") == [middle, central]
+
+
 def test_hooks_come_in_order_and_reach_the_result(task):
     counting = Counting()
     result = train_classifier(task, task.build(), recipe(epochs=1), callback=counting)
@@ -253,7 +316,9 @@ def test_choosing_by_validation_needs_a_validation_split(tmp_path):
 def test_the_test_split_is_evaluated_once_and_at_the_end(task, monkeypatch):
     asked = []
     fold = Classify.fold
-    monkeypatch.setattr(Classify, "fold", lambda self, split, *rest: asked.append(split) or fold(self, split, *rest))
+    monkeypatch.setattr(
+        Classify, "fold", lambda self, split, *rest, **more: asked.append(split) or fold(self, split, *rest, **more)
+    )
     train_classifier(task, task.build(), recipe(epochs=3, select="best"))
     assert asked.count("test") == 1 and asked[:6] == ["train", "val"] * 3
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prunelib import registry
-from prunelib.errors import ArtefactError
+from prunelib.errors import ArtefactError, ConfigError
 from prunelib.masks.mask import Mask
 from prunelib.methods.callbacks import Callback
 from prunelib.models.build import build
@@ -100,6 +100,22 @@ def test_leaky_enforcement_shows_in_the_non_zero_density(data, tmp_path):
     described = settings(recipe=recipe(enforce="leaky", epochs=1))
     metrics = _train(described, data, tmp_path, mask=tmp_path / "mask.h5")[0]["metrics"]
     assert metrics["density"] == mask.density and metrics["density_nonzero"] == 1.0
+
+
+def test_bfloat16_is_said_in_the_record(data, tmp_path):
+    assert _train(settings(recipe=recipe(epochs=1)), data, tmp_path / "a")[0]["arithmetic"] == "float32"
+    assert _train(settings(recipe=recipe(epochs=1, amp="bf16")), data, tmp_path / "b")[0]["arithmetic"] == "bfloat16"
+
+
+def test_initial_weights_can_be_of_the_effective_fan(data, tmp_path):
+    mask = _save_mask(tmp_path / "mask.h5")
+    _, plain = _train(settings(recipe=recipe(epochs=0)), data, tmp_path / "a", mask=tmp_path / "mask.h5")
+    larger = settings(recipe=recipe(epochs=0, init="effective_fan"))
+    _, scaled = _train(larger, data, tmp_path / "b", mask=tmp_path / "mask.h5")
+    for name, kept in mask.items():
+        assert torch.allclose(scaled[name], plain[name] * (kept.numel() / kept.sum()).sqrt(), rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"effective_fan .* starts from trained ones"):
+        _train(larger, data, tmp_path / "c", start=tmp_path / "a" / "weights.safetensors")
 
 
 def test_a_dead_mask_is_not_trained(data, tmp_path):
