@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   python -m prunelib list method              every pruning method, its options and their defaults
   python -m prunelib check config.yaml        is this configuration possible? how many runs?
   python -m prunelib runs config.yaml --paper oes   the runs of one paper; each line is a path below results/runs/
+  python -m prunelib record config.yaml mine  results/reference/mine: every number of its finished runs, as text
   python -m prunelib denoise photo.jpg        clean a noisy picture: photo-denoised/denoised.png
 """
 
@@ -38,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("file", type=Path, nargs="?", default=Path("config.yaml"))
     command.add_argument("--paper", help="only this part of the grid")
     command.set_defaults(call=lambda given: show_runs(given.file, given.paper))
+    command = commands.add_parser("record", help="write finished runs as small text files to results/reference/NAME")
+    command.add_argument("file", type=Path, help="configuration of the runs")
+    command.add_argument("name", help="name of the folder")
+    command.set_defaults(call=lambda given: record_runs(given.file, given.name))
     denoise.add(commands)
     given = parser.parse_args(arguments)
     try:
@@ -67,6 +72,13 @@ def show_runs(file: Path, paper: str | None) -> None:
     grid = read_grid(file)
     for run in grid.of(paper) if paper else grid.runs:
         print(run.path)
+
+
+def record_runs(file: Path, name: str) -> None:
+    """Record a configuration's finished runs under results/reference."""
+    from prunelib.report.record import record  # imports torch, which the other commands do without
+
+    print(record(file, name))
 
 
 def show_registry(kinds: list[str]) -> None:
