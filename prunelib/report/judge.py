@@ -55,7 +55,11 @@ def judge(runs: pd.DataFrame, claims: Mapping[str, Sequence[Check]] = CLAIMS) ->
 
 
 def verdict(results: Sequence[Result]) -> Verdict:
-    """Conclude: all yes = holds, some = partly, none and a no = does not hold here, else not enough data."""
+    """Conclude: all yes = holds, some = partly, none and a no = does not hold here, else not enough data.
+
+    Effects have no say in it.
+    """
+    results = [result for result in results if not result.check.effect]
     answers = [result.outcome for result in results if result.outcome != "no data"]
     if any(result.outcome == "no data" and not result.check.optional for result in results) or not answers:
         return "not enough data"
@@ -126,7 +130,8 @@ def outcome_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
 def _side(runs: pd.DataFrame, side: str | float) -> pd.DataFrame | float:
     if isinstance(side, float):
         return side
-    return runs[pd.Series([fnmatchcase(label, side) for label in runs.method], runs.index, dtype=bool)]
+    fits = [any(fnmatchcase(label, pattern) for pattern in side.split("|")) for label in runs.method]
+    return runs[pd.Series(fits, runs.index, dtype=bool)]
 
 
 def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tuple[pd.DataFrame, int]:
@@ -166,7 +171,7 @@ def _note(left: pd.DataFrame, right: pd.DataFrame | float, unequal: int, check: 
     for side, name in ((left, check.left), (right, check.right)):
         dead = int((side.status == "dead").sum()) if isinstance(side, pd.DataFrame) else 0
         if dead:
-            notes.append(f"{name.strip('*-_')}: {dead} of {len(side)} networks dead")
+            notes.append(f"{name.split('|')[0].strip('*-_')}: {dead} of {len(side)} networks dead")
     if unequal:
         notes.append(f"{unequal} pairs left out: {check.equal} differs by more than {100 * EQUAL_WITHIN:g} %")
     return "; ".join(notes)

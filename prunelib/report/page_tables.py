@@ -160,7 +160,7 @@ def path_of(row: Any) -> str:
 
 def _check_row(result: Result) -> list[Cell]:
     return [
-        Cell(result.check.text, result.check.text),
+        Cell(f"Beside the claim: {result.check.text}" if result.check.effect else result.check.text, result.check.text),
         Cell(levels(result), _sortable(result.left)),
         Cell(effect(result), _sortable(result.mean)),
         Cell(str(result.pairs), result.pairs),

@@ -103,7 +103,8 @@ def meaning(judgement: Judgement) -> str:
     """Say in words what the verdict rests on, and name what spoke against the claim or stayed open."""
     said = [MEANING[judgement.verdict]]
     for outcome, lead in (("no", "Against it"), ("unclear", "No clear difference")):
-        against = [result.check.text for result in judgement.results if result.outcome == outcome]
+        results = [result for result in judgement.results if not result.check.effect]
+        against = [result.check.text for result in results if result.outcome == outcome]
         if against and judgement.verdict != "does not hold here":
             said.append(f"{lead}: {'; '.join(against)}.")
     return " ".join(said)

@@ -89,6 +89,7 @@ METHODS: dict[str, str] = {
     "magnitude": "Magnitude",
     "trained-magnitude": "Magnitude (trained)",
     "random": "Random",
+    "erk": "ERK",
     "snip": "SNIP",
     "grasp": "GraSP",
     "synflow": "SynFlow",
@@ -110,6 +111,9 @@ VARIANTS = {
     "local": "per layer",
     "repaired": "repaired",
     "upstream": "authors' code",
+    "iterative": "in rounds",
+    "leaky": "leaky",
+    "shared": "shared graphs",
     "80k": "80\N{NARROW NO-BREAK SPACE}000 steps",
     "80": "cuts of 80 %",
 }

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +104,27 @@ def test_the_smallest_budget_is_taken_per_model():
     ]
     kept = smallest_budget(table_of(*rows, {"paper": "x", "method": "dense", "seed": 0}), "degree")
     assert list(kept.budget) == ["degree3", "degree15"]
+
+
+def test_a_pattern_can_have_alternatives():
+    rows = pairs([0.02, 0.04]).assign(model="m")
+    stem = pairs([0.06, 0.08]).assign(model="n").replace({"method": {"a": "a-stem", "b": "b-stem"}})
+    check = replace(ABOVE, left="a|a-stem", right="b|b-s*")
+    result = decide(pd.concat([rows, stem], ignore_index=True), check)
+    assert result.pairs == 4 and result.mean == pytest.approx(0.05)
+
+
+def test_leaky_networks_and_peers_are_compared_with_the_strict_graphs_and_have_no_say():
+    levels = {"rreg": 0.8, "xnet": 0.7, "random-graph": 0.7, "random": 0.9, "rreg-leaky": 0.95, "snip": 0.85}
+    rows = [
+        {"paper": "expanders", "method": method, "budget": "degree2", "seed": seed, "top1": level + 0.001 * seed}
+        for method, level in levels.items()
+        for seed in (0, 1)
+    ]
+    (found,) = (judgement for judgement in judge(table_of(*rows)) if judgement.paper == "expanders")
+    outcomes = {result.check.name: result.outcome for result in found.results}
+    assert found.verdict == "holds"  # the random mask of single weights is no random graph
+    assert outcomes["leaky-strict"] == "yes" and outcomes["rreg-snip"] == "no" and outcomes["rreg-erk"] == "no data"
 
 
 def test_verdicts():
