@@ -24,7 +24,7 @@ EXAMPLES = """examples:
   python -m prunelib denoise photo.jpg --scale full     the paper's number of steps
 
 what it costs: a picture of 512 x 512 pixels takes about 0.45 s per step of the mask search and as much per step of the
-  training on 2 CPU cores (in proportion to the pixels): quick about 11 minutes, full about 12.5 hours; a GPU is faster.
+  training on 2 CPU cores (in proportion to the pixels): quick about 14 minutes, full about 12.5 hours; a GPU is faster.
 stopped by ctrl-C or killed: give the same command again and it goes on where it was.
 """
 
@@ -46,7 +46,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option(
         "--sigma",
         type=float,
-        help="standard deviation of the noise in the picture, 0 < sigma <= 1 (default: estimated)",
+        help="standard deviation of the noise, 0 < sigma <= 1 (default: estimated); the curve and the record tell when "
+        "the training came down to it, the picture is the same",
     )
     option("--scale", choices=["quick", "full"], default=default.scale, help="steps: minutes, or the paper's")
     option("--density", type=float, default=default.density, help="fraction of the weights kept (default %(default)s)")

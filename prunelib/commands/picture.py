@@ -14,7 +14,7 @@ from prunelib.errors import DataError
 from prunelib.storage.files import atomic_path
 
 LEAST = 16  # pixels; a shorter side leaves an hourglass of two levels nothing to draw
-MOST = 2**24  # pixels: such a picture takes some 40 GB of memory and minutes per step on a CPU
+MOST = 2**24  # pixels: 2 kB of memory for each, and half a minute per step on two CPU cores
 GREY = ("1", "L", "LA", "La")
 
 
