@@ -22,6 +22,28 @@ rule expanders_graph:
         "../workflow_scripts/find_mask.py"
 
 
+# Measure a mask as graphs: degrees, spectra, expansion, and the channels that a path reaches.
+rule expanders_diagnose:
+    input:
+        unpack(plan.inputs("expanders", "diagnose")),
+    output:
+        table="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/diagnostics.csv",
+        record="results/runs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/diagnostics.json",
+    log:
+        "results/logs/expanders/{task}/{model}/{method}/{budget}/seed{seed}/diagnose.log",
+    benchmark:
+        "results/benchmarks/expanders/{task}/{model}/{method}/{budget}/seed{seed}/diagnose.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("diagnose")
+    resources:
+        **plan.resources("diagnose"),
+    params:
+        **plan.params("expanders", "diagnose"),
+    script:
+        "../workflow_scripts/diagnose.py"
+
+
 # Train the dense or strictly sparse classifier.
 rule expanders_train:
     input:

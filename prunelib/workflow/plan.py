@@ -27,6 +27,7 @@ RESOURCES = {
     "prune_structure": {"mem_mb": 3000, "runtime": 60, "gpu": True},
     "denoise": {"mem_mb": 4000, "runtime": 720, "gpu": True},
     "slim": {"mem_mb": 2000, "runtime": 30, "gpu": False},
+    "diagnose": {"mem_mb": 2000, "runtime": 30, "gpu": False},
     "report": {"mem_mb": 2000, "runtime": 30, "gpu": False},
 }
 
@@ -84,6 +85,8 @@ class Plan:
         if step == "slim":
             files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
             files |= {"mask": path(run, "mask.h5")}
+        if step == "diagnose":
+            files["mask"] = path(run, "mask.h5")
         return files
 
     def _location(self, run: Run) -> str | None:
@@ -139,12 +142,17 @@ class Plan:
         return code_digest(SCRIPTS / f"{step}.py")
 
     def finished(self, paper: str) -> list[str]:
-        """The files that say all runs of one paper are done: metrics, and slim networks where channels may be dead."""
+        """The files that say all runs of one paper are done.
+
+        Metrics; slim networks where channels may be dead; diagnostics of the expanders' masks, whatever method's.
+        """
         files = []
         for run in self.grid.of(paper):
             files.append(path(run, "metrics.json"))
             if self._slims(run):
                 files.append(path(run, "slim.json"))
+            if paper == "expanders" and self.stage(run) == "mask":
+                files.append(path(run, "diagnostics.json"))
         return files
 
     def _slims(self, run: Run) -> bool:

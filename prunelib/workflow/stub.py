@@ -26,6 +26,9 @@ def write_stubs(step: Step) -> None:
     for path in step.outputs.values():
         if path.name == "metrics.json":
             write_json(path, _metrics(settings, random))
+        elif path.name == "diagnostics.json":
+            network = {"edges": 100, "sigma2_bound": float(random.random()), "expansion": 1 + float(random.random())}
+            write_json(path, {"layers": [], "network": network})
         elif path.suffix == ".json":
             write_json(path, {"stub": True})
         elif path.suffix == ".safetensors":

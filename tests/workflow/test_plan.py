@@ -46,6 +46,22 @@ def test_a_given_file_is_an_input_of_its_mask(tmp_path: Path) -> None:
     assert "given" not in plan.inputs_of(run, "train")
 
 
+def test_every_mask_of_the_expanders_is_diagnosed_from_its_file_and_nothing_that_trains() -> None:
+    raw = copy.deepcopy(SMALL) | {"seeds": [0]}
+    blocks = [
+        {"methods": ["dense"]},
+        {"methods": ["rreg", "snip"], "budgets": ["density0.5"]},
+    ]
+    shared = {"tasks": ["denoise"], "models": ["hourglass"], "recipe": "fit"}
+    plan = Plan(raw | {"grid": {"expanders": [shared | block for block in blocks]}})
+    done = [file for file in plan.finished("expanders") if file.endswith("diagnostics.json")]
+    masked = [run for run in plan.grid.of("expanders") if run.method != "dense"]
+    assert done == [path(run, "diagnostics.json") for run in masked] and len(done) == 2
+    assert plan.inputs_of(masked[0], "diagnose")["mask"] == path(masked[0], "mask.h5")
+    assert plan.params_of(masked[0], "diagnose")["settings"] == plan.params_of(masked[0], "find_mask")["settings"]
+    assert plan.resources("diagnose")["gpu"] == 0
+
+
 def test_snakemake_plans_the_rounds_and_the_transfer_of_their_mask(checkout: Checkout) -> None:
     """Fourteen rounds on one picture; the transfer to another needs the last mask and one training more."""
     raw: dict[str, Any] = copy.deepcopy(SMALL) | {"seeds": [0]}

@@ -26,9 +26,18 @@ def test_whole_quick_grid_and_every_kind_of_rerun(checkout: Checkout) -> None:
     assert page.stat().st_size > 1000
     assert {"oes.csv", "expanders.csv", "isomorphic.csv", "ising.csv"} <= set(checkout.results())
     assert not (checkout.path / "results" / "checkpoints").exists()
+    check_diagnosed(checkout)
     assert "Nothing to be done" in checkout.snakemake(*STUB).stderr
     check_edits(checkout)
     check_deleted_run(checkout)
+
+
+def check_diagnosed(checkout: Checkout) -> None:
+    """Every mask of the expanders' part is diagnosed, and nothing else."""
+    runs = checkout.path / "results" / "runs"
+    masks = {file.parent for file in runs.glob("expanders/**/mask.h5")}
+    assert masks == {file.parent for file in runs.rglob("diagnostics.json")} != set()
+    assert masks == {file.parent for file in runs.rglob("diagnostics.csv")}
 
 
 def check_edits(checkout: Checkout) -> None:
@@ -71,7 +80,7 @@ def check_deleted_run(checkout: Checkout) -> None:
     shutil.rmtree(checkout.path / "results" / "runs" / run)
     planned = checkout.planned(*STUB)
     jobs = {rule: count for rule, count in planned.items() if rule.startswith(PARTS)}
-    assert jobs == {"expanders_graph": 1, "expanders_train": 1}
+    assert jobs == {"expanders_graph": 1, "expanders_diagnose": 1, "expanders_train": 1}
     checkout.snakemake(*STUB)
     assert (checkout.path / "results" / "runs" / run / "metrics.json").exists()
 
