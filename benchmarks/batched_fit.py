@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import tempfile
@@ -16,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package is used in pla
 import numpy as np
 import torch
 
+from benchmarks.common import save
 from prunelib.config import FitRecipe
 from prunelib.data.datasets import Photo, write
 from prunelib.methods.gumbel import gumbel
 from prunelib.methods.gumbel_many import gumbel_many
 from prunelib.seeds import generator, numpy_generator
-from prunelib.storage.files import atomic_path
 from prunelib.tasks.base import use_device
 from prunelib.tasks.denoise import Denoise
 from prunelib.training.fit_image import fit_image
@@ -56,8 +55,7 @@ def main() -> None:
                 rows.append((work, str(device), arguments.side, count, fast, slow, fast / slow))
                 print(f"{work:8s}{count:4d}{fast:14.2f}/s{slow:12.2f}/s{fast / slow:8.2f}", flush=True)
     if arguments.csv:
-        with atomic_path(arguments.csv) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+        save(arguments.csv, str(__doc__), COLUMNS, rows, channels=" ".join(map(str, arguments.channels)))
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,7 +78,9 @@ def _arguments() -> argparse.Namespace:
         "--rounds", type=int, default=3, help="measurements of each (default: 3), after an uncounted one"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--csv", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--csv", type=Path, help="also write the table to this file, and what it was measured with beside it"
+    )
     return parser.parse_args()
 
 

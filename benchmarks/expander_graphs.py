@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from sys import path
 
@@ -19,10 +19,12 @@ import numpy as np
 
 path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.common import save
 from prunelib.methods.expander.graphs import sample
 from prunelib.methods.expander.spectra import SUBSETS, expansion
 
 Reference = Callable[[int, int, int], nx.Graph]
+COLUMNS = ("shape", "what", "prunelib_ms", "reference_ms", "ratio")
 
 
 def merged_configuration_model(n_in: int, n_out: int, degree: int) -> nx.Graph:
@@ -93,9 +95,18 @@ def seconds(repeats: int, work: Callable[..., object], *arguments: object) -> fl
     return min(times)
 
 
-def row(label: str, ours: float, reference: float) -> str:
-    """Format one line of the table."""
-    return f"{label:38s} {1e3 * ours:10.2f} ms {1e3 * reference:12.2f} ms {reference / ours:8.0f}x"
+def rows_of(shape: str, candidates: int, repeats: int) -> Iterator[tuple[str, float, float]]:
+    """Yield what is timed at one shape, the seconds it takes and those of its reference."""
+    n_in, n_out, degree = (int(part) for part in shape.split("x"))
+    for family, reference in REFERENCES.items():
+        ours = seconds(repeats, sample, family, n_in, n_out, degree, 0)
+        yield family, ours, seconds(repeats, reference, n_in, n_out, degree)
+    graph, plain = sample("rreg", n_in, n_out, degree, 0), merged_configuration_model(n_in, n_out, degree)
+    score = seconds(1, python_expansion, plain, n_in, n_out)
+    yield "expansion score", seconds(repeats, expansion, graph, np.random.default_rng(0)), score
+    ours = seconds(1, sample, "rreg_merge", n_in, n_out, degree, 0, "", candidates)
+    theirs = candidates * (seconds(1, merged_configuration_model, n_in, n_out, degree) + score)
+    yield f"rreg_merge best of {candidates}", ours, theirs
 
 
 def main() -> None:
@@ -104,21 +115,16 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=["64x64x3", "512x512x3", "512x512x60", "512x2048x60"])
     parser.add_argument("--candidates", type=int, default=100, help="graphs to choose from (default 100)")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of this many is shown (default 3)")
+    parser.add_argument("--csv", type=Path, help="write the table here too, and what it was measured with beside it")
     arguments = parser.parse_args()
     print(f"{'inputs x outputs x degree':38s} {'prunelib':>13s} {'reference':>15s} {'ratio':>9s}")
+    rows = []
     for shape in arguments.shapes:
-        n_in, n_out, degree = (int(part) for part in shape.split("x"))
-        for family, reference in REFERENCES.items():
-            ours = seconds(arguments.repeats, sample, family, n_in, n_out, degree, 0)
-            theirs = seconds(arguments.repeats, reference, n_in, n_out, degree)
-            print(row(f"{shape} {family}", ours, theirs), flush=True)
-        graph, plain = sample("rreg", n_in, n_out, degree, 0), merged_configuration_model(n_in, n_out, degree)
-        ours = seconds(arguments.repeats, expansion, graph, np.random.default_rng(0))
-        score = seconds(1, python_expansion, plain, n_in, n_out)
-        print(row(f"{shape} expansion score", ours, score), flush=True)
-        ours = seconds(1, sample, "rreg_merge", n_in, n_out, degree, 0, "", arguments.candidates)
-        theirs = arguments.candidates * (seconds(1, merged_configuration_model, n_in, n_out, degree) + score)
-        print(row(f"{shape} rreg_merge best of {arguments.candidates}", ours, theirs), flush=True)
+        for what, ours, theirs in rows_of(shape, arguments.candidates, arguments.repeats):
+            rows.append((shape, what, round(1e3 * ours, 3), round(1e3 * theirs, 3), round(theirs / ours, 1)))
+            print("{:38s} {:10.2f} ms {:12.2f} ms {:8.0f}x".format(f"{shape} {what}", *rows[-1][2:]), flush=True)
+    if arguments.csv:
+        save(arguments.csv, str(__doc__), COLUMNS, rows, clock="cpu")
 
 
 if __name__ == "__main__":

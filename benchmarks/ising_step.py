@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common import save
 from prunelib.config import checked_options
 from prunelib.methods.ising.search import ising
 from prunelib.models.build import build
@@ -37,6 +38,7 @@ KINDS = {
     "margin energy, parents too": {"energy": "margin", "reevaluate": True},
     "margin energy, every 4th step": {"energy": "margin", "search_every": 4},
 }
+COLUMNS = ("step", "ms", "iqr_ms", "ratio")
 
 
 def main() -> None:
@@ -53,9 +55,14 @@ def main() -> None:
     base = statistics.median(times["plain"])
     place = f"{arguments.device}, {os.cpu_count()} CPUs"
     print(f"{arguments.model} batch {arguments.batch} candidates {arguments.candidates} {place}")
+    rows = []
     for kind, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4)
-        print(f"{kind:32s} {middle:9.2f} ms  (iqr {high - low:6.2f})  x{middle / base:.2f}")
+        rows.append((kind, round(middle, 3), round(high - low, 3), round(middle / base, 4)))
+        print("{:32s} {:9.2f} ms  (iqr {:6.2f})  x{:.2f}".format(*rows[-1]))
+    if arguments.csv:
+        facts = {name: getattr(arguments, name) for name in ("model", "batch", "side", "candidates", "device")}
+        save(arguments.csv, str(__doc__), COLUMNS, rows, **facts)
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=2, help="uncounted rounds before (default: 2)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--csv", type=Path, help="write the table here too, and what it was measured with beside it")
     return parser.parse_args()
 
 

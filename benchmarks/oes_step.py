@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
 import platform
 import sys
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common import save
 from benchmarks.published_masks import NORMS, published_like
 from prunelib.compact.shrink import shrunk
 from prunelib.measure.cost import macs
@@ -59,10 +59,8 @@ def main() -> None:
             rows.append(_row(side, name, costs[name], times))
             print(_line(rows[-1]), flush=True)
     if arguments.csv:
-        with open(arguments.csv, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
+        cells = [list(row.values()) for row in rows]
+        save(arguments.csv, str(__doc__), list(rows[0]), cells, clock=arguments.clock, mask=arguments.mask)
 
 
 def _arguments() -> argparse.Namespace:
@@ -76,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="time or CPU time (default: wall)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--csv", help="also write the rows to this file")
+    parser.add_argument("--csv", type=Path, help="also write the rows, and beside them what they were measured with")
     return parser.parse_args()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
 import statistics
 import sys
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.common import save
 from prunelib.compact.sparse.functions import kernels
 from prunelib.compact.sparse.layers import SparseConv2d, SparseLinear
 from prunelib.compact.sparse.network import sparsify
@@ -30,7 +30,6 @@ from prunelib.methods.expander.graphs import sample
 from prunelib.methods.expander.mask import rreg
 from prunelib.models.build import build
 from prunelib.seeds import generator
-from prunelib.storage.files import atomic_path
 from prunelib.storage.provenance import provenance
 
 EXAMPLES = """examples:
@@ -59,9 +58,8 @@ def main() -> None:
         rows.append(row)
         print("{:14s} degree {:3d} batch {:3d} {:16s} {:7s} dense {:9.2f} ms  ratio {:6.3f}".format(*row), flush=True)
     if arguments.csv:
-        with atomic_path(arguments.csv) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-            stream.write(f"# {facts}\n")
-            csv.writer(stream).writerows([COLUMNS, *rows])
+        compiled = "yes" if kernels() else "no"
+        save(arguments.csv, str(__doc__), COLUMNS, rows, clock=arguments.clock, compiled=compiled)
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="counted turns through all forms (default: 5)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: time this process computes")
-    parser.add_argument("--csv", type=Path, help="write the table here too")
+    parser.add_argument("--csv", type=Path, help="write the table here too, and what it was measured with beside it")
     return parser.parse_args()
 
 

@@ -2,18 +2,21 @@
 from glob import glob
 
 PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
+# Recorded benchmarks, where there are any: tables, each with the machine beside it.
+BENCHMARKS = sorted(glob("results/reference/benchmarks/*.csv"))
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # recorded runs, where there are any
 
 
-def slim_records(*papers):
-    """The records of compacted networks among what these parts of the grid leave."""
-    return [file for paper in papers for file in plan.finished(paper) if file.endswith("slim.json")]
+def records(name, *papers):
+    """The records of one name (slim.json, diagnostics.json) among what these parts of the grid leave."""
+    return [file for paper in papers for file in plan.finished(paper) if file.endswith(name)]
 
 
 rule collect_part:
     input:
         metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
-        slim=lambda wildcards: slim_records(wildcards.paper),
+        slim=lambda wildcards: records("slim.json", wildcards.paper),
+        diagnostics=lambda wildcards: records("diagnostics.json", wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -36,7 +39,8 @@ rule collect:
         plan.everything(),
         PUBLISHED,
         metrics=plan.files("metrics.json"),
-        slim=slim_records(*plan.parts()),
+        slim=records("slim.json", *plan.parts()),
+        diagnostics=records("diagnostics.json", *plan.parts()),
     output:
         all_runs="results/tables/all_runs.csv",
         summary="results/tables/summary.csv",
@@ -91,6 +95,8 @@ rule build_page:
         parts=expand("results/tables/{paper}.csv", paper=plan.parts()),
         runtimes="results/provenance/runtimes.csv",
         figures=rules.draw_figures.output,
+        benchmarks=BENCHMARKS,
+        machines=[file.removesuffix("csv") + "json" for file in BENCHMARKS],
     output:
         page="results/report/index.html",
     log:

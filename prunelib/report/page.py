@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from prunelib import __version__
 from prunelib.report import page_tables, sections
+from prunelib.report.benchmarks import benchmarks
 from prunelib.report.judge import judge
 from prunelib.report.papers import PARTS
 from prunelib.report.tables import read_table
@@ -16,9 +18,12 @@ from prunelib.storage.files import write_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build_page(tables: Path, figures: Path, runtimes: Path, output: Path, scale: str) -> None:
+def build_page(
+    tables: Path, figures: Path, runtimes: Path, output: Path, scale: str, measured: Iterable[Path] = ()
+) -> None:
     """Write the page from the tables, the figures and the run times; it needs no other file and no network.
 
+    ``measured``: tables of recorded benchmarks, see ``prunelib.report.benchmarks``.
     ``tables`` and ``figures`` are directories as ``collect`` and ``draw_figures`` leave them. Every number on the page
     comes from their CSV files. A part without runs is shown as not run. Raises ArtefactError for a missing table.
     """
@@ -34,6 +39,7 @@ def build_page(tables: Path, figures: Path, runtimes: Path, output: Path, scale:
             version=__version__,
             overview=sections.overview(runs, times),
             sections=[sections.section(part, runs, times, judgements.get(part.key), tables, figures) for part in parts],
+            benchmarks=benchmarks(measured),
             runs=page_tables.runs_table(times),
             example=next(iter(times.path), ""),
             provenance=sections.provenance(times),
