@@ -24,6 +24,7 @@ def upstream(options: Mapping[str, Any]) -> str | None:
 
 
 @register("option_rule", "erk")
+@register("option_rule", "phew")
 def degree(options: Mapping[str, Any]) -> str | None:
     """Refuse what a degree does not go with, and a dense first layer without a degree, where all layers are ranked."""
     if options["budget"] == "degree":

@@ -44,6 +44,7 @@ class Check:
     sign: int = 1
     pair_by: tuple[str, ...] = RUN
     equal: str = ""  # a metric in which the two sides of a pair must agree within EQUAL_WITHIN
+    higher: str = ""  # a metric in which the left side of a pair must be higher than the right
     smallest: str = ""  # look only at the smallest budget of this kind, per task and model
     optional: bool = False  # the claim can be judged without it
     headline: bool = False  # also shown on the overview
@@ -94,6 +95,7 @@ OES = (
 )
 
 RREG, XNET, RANDOM_GRAPH = (f"{name}|{name}-dense-stem" for name in ("rreg", "xnet", "random-graph"))
+STRICT_GRAPHS = f"{RREG}|{XNET}|{RANDOM_GRAPH}|ramanujan*|rreg-merge*"
 
 
 def _expander(
@@ -138,9 +140,23 @@ EXPANDERS = (
         "random-graph-leaky-shared*",
         effect=True,
     ),
+    Check(
+        "expansion",
+        "Of two graphs with as many edges, the one that expands more ends higher",
+        STRICT_GRAPHS,
+        STRICT_GRAPHS,
+        "top1",
+        margin=POINT,
+        pair_by=RUN_AND_BUDGET,
+        equal="graph_edges",
+        higher="graph_expansion",
+        optional=True,
+        effect=True,
+    ),
     _peer("erk", "ERK"),
     _peer("snip", "SNIP"),
     _peer("synflow", "SynFlow"),
+    _peer("phew", "PHEW"),
 )
 
 
