@@ -10,7 +10,8 @@ def main(step: Step) -> None:
     tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
-    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), step.lists["slim"])
+    lists = step.lists
+    collect(lists["metrics"], tables, step.outputs.get("runtimes"), lists["slim"], lists["diagnostics"])
 
 
 if "snakemake" in globals():

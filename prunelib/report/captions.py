@@ -70,6 +70,17 @@ CAPTIONS = (
         "therefore shows the same runs against what they really keep. Bars: ± 1 standard deviation over seeds.",
     ),
     Caption(
+        "expanders_spectrum",
+        "expanders",
+        "Accuracy against spectrum and expansion",
+        "Scatter plots: test accuracy against σ2 over its bound (left) and against expansion (right), one row per "
+        "budget, one colour per graph family.",
+        "A good expander has a small σ2 and a large expansion. ρ is Spearman's rank correlation over the runs of a "
+        "panel (none for fewer than four), ρ at equal edges the same with the number of edges held fixed: masks of "
+        "single weights touch more kernels with as many weights. Leaky networks are left out, they compute with "
+        "pruned weights too. Small dots are seeds; the CSV has both correlations of every panel.",
+    ),
+    Caption(
         "isomorphic_modes",
         "isomorphic",
         "Before and after fine-tuning, at equal MACs",

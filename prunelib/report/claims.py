@@ -95,7 +95,7 @@ OES = (
 )
 
 RREG, XNET, RANDOM_GRAPH = (f"{name}|{name}-dense-stem" for name in ("rreg", "xnet", "random-graph"))
-STRICT_GRAPHS = f"{RREG}|{XNET}|{RANDOM_GRAPH}|ramanujan*|rreg-merge*"
+STRICT_GRAPHS = f"{RREG}|{XNET}|{RANDOM_GRAPH}|ramanujan|rreg-merge"
 
 
 def _expander(

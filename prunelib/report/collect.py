@@ -19,22 +19,40 @@ from prunelib.storage.files import read_json
 
 ALL_RUNS = "all_runs"
 TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb", "peak_gpu_mb")
+# What becomes columns, with this prefix, of the row that ``prunelib.methods.expander.diagnose.whole`` describes.
+GRAPH = "graph_"
+MEASURES = (
+    "edges", "sigma2_bound", "sigma2_sigma1", "gap", "mixing", "ramanujan", "expansion", "worst_in", "worst_out",
+    "components", "isolated_in", "isolated_out", "reached_out", "useful_out", "effective_share", "log10_paths",
+)  # fmt: skip
 
 
 def collect(
-    metrics: Sequence[Path], tables: Mapping[str, Path], runtimes: Path | None = None, slim: Sequence[Path] = ()
+    metrics: Sequence[Path],
+    tables: Mapping[str, Path],
+    runtimes: Path | None = None,
+    slim: Sequence[Path] = (),
+    diagnostics: Sequence[Path] = (),
 ) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
     ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``slim`` are slim.json
     paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
+    ``diagnostics`` are diagnostics.json paths: what they say of a whole network becomes columns named graph_*.
     ``tables`` maps names to CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison
     and its outcome), "scorecard" (published values and claims beside ours) or a part of the grid ("oes" ...). Timing
     and provenance go to ``runtimes`` only, so equal results give equal bytes. Raises ArtefactError for a file that is
     torn or foreign and for a table nobody knows.
     """
     cut = {Path(path).parent: _slim(Path(path)) for path in slim}
-    records = sorted((_record(Path(path)) | {"slim": cut.get(Path(path).parent, {})} for path in metrics), key=_order)
+    graphs = {Path(path).parent: _graphs(Path(path)) for path in diagnostics}
+    records = sorted(
+        (
+            _record(path) | {"slim": cut.get(path.parent, {}), "graphs": graphs.get(path.parent, {})}
+            for path in map(Path, metrics)
+        ),
+        key=_order,
+    )
     if runtimes is not None:
         write_table(runtimes, *_runtime_rows(records))
     rows = [_row(record) for record in records]
@@ -86,6 +104,15 @@ def _slim(path: Path) -> dict[str, Any]:
     return record
 
 
+def _graphs(path: Path) -> dict[str, Any]:
+    """Read what one diagnostics.json says of the whole network, by the names of its columns."""
+    record = read_json(path)
+    network = record.get("network") if isinstance(record, dict) else None
+    if not isinstance(network, dict):
+        raise ArtefactError(f"{path}: not the diagnostics of a mask; delete it and run again.")
+    return {f"{GRAPH}{name}": network.get(name) for name in MEASURES}
+
+
 def _order(record: dict[str, Any]) -> tuple[Any, ...]:
     """Sort by paper, task, model, method as a reader expects them, budget from loose to tight, seed."""
     run = record["run"]
@@ -98,7 +125,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     labels = {name: record["run"][name] for name in (*LABELS, "seed")}
     state = {"status": record["status"], "scale": record.get("scale", ""), "why": record.get("why", "")}
     sizes = {f"{name}_slim": value for name, value in (record["slim"].get("slim") or {}).items()}
-    return labels | state | record["metrics"] | sizes
+    return labels | state | record["metrics"] | sizes | record["graphs"]
 
 
 def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from prunelib.report.figures_crossover import crossover_methods
 from prunelib.report.figures_oes import oes_curves, oes_final
 from prunelib.report.figures_pictures import oes_pictures
 from prunelib.report.figures_published import oes_layers, oes_published, read_reference
+from prunelib.report.figures_spectra import expanders_spectrum
 from prunelib.report.histories import History, read_histories
 from prunelib.report.layers import read_layers
 from prunelib.report.plots import Drawing, placeholder, save, style
@@ -41,6 +42,7 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "oes_layers": lambda results: oes_layers(results.layers),
     "oes_published": lambda results: oes_published(results.runs, results.reference),
     "expanders_degree": _of(expanders_degree),
+    "expanders_spectrum": lambda results: expanders_spectrum(results.runs),
     "isomorphic_modes": _of(isomorphic_modes),
     "ising_kept": _of(ising_kept),
     "ising_search": _of(ising_search),

@@ -136,7 +136,7 @@ def _side(runs: pd.DataFrame, side: str | float) -> pd.DataFrame | float:
 
 def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tuple[pd.DataFrame, int]:
     """Return the pairs with their difference, and how many pairs were left out because they were not equal."""
-    values = {check.metric, check.equal} - {""}
+    values = {check.metric, check.equal, check.higher} - {""}
     empty = pd.DataFrame({"difference": [], "seed": []})
     if not values <= set(left.columns):
         return empty, 0
@@ -148,6 +148,8 @@ def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tup
     pairs = left.merge(right, on=list(check.pair_by), suffixes=("", "_right"))
     pairs["right"] = pairs[f"{check.metric}_right"]
     pairs["difference"] = check.sign * (pairs[check.metric] - pairs.right)
+    if check.higher:
+        pairs = pairs[pairs[check.higher] > pairs[f"{check.higher}_right"]]
     if not check.equal:
         return pairs, 0
     other = pairs[f"{check.equal}_right"]

@@ -41,6 +41,21 @@ SEARCH = (
     "search_loss_single",
     "search_loss_multiple",
 )
+# The metrics of a table of masks as graphs, where they were diagnosed.
+GRAPHS = (
+    "graph_edges",
+    "graph_sigma2_bound",
+    "graph_gap",
+    "graph_ramanujan",
+    "graph_expansion",
+    "graph_worst_in",
+    "graph_worst_out",
+    "graph_isolated_in",
+    "graph_isolated_out",
+    "graph_reached_out",
+    "graph_effective_share",
+    "graph_log10_paths",
+)
 
 PARTS = (
     Part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from prunelib.report.page_tables import (
     path_of,
     results_tables,
 )
-from prunelib.report.papers import COST, PARTS, SEARCH, Part
+from prunelib.report.papers import COST, GRAPHS, PARTS, SEARCH, Part
 from prunelib.report.words import duration
 
 MEANING = {
@@ -71,8 +72,6 @@ def section(
     """Return one part's section: claim, verdict and its checks (where there is a claim), results, figures."""
     mine = runs[runs.paper == part.key]
     results = judgement.results if judgement else ()
-    measured = [name for name in SEARCH if name in mine]
-    searched = mine[mine[measured].notna().any(axis=1)] if measured else mine[:0]
     return {
         "part": part,
         "has_runs": bool(len(mine)),
@@ -84,12 +83,20 @@ def section(
         "findings": findings(part.key, runs) if len(mine) else [],
         "scorecard": scorecard_table(part.key, tables / "scorecard.csv"),
         "costs": results_tables(mine, runtimes, COST, "Size and cost"),
-        "searches": results_tables(searched, runtimes, SEARCH, "Mask search") if len(searched) else [],
+        "searches": _where_measured(mine, runtimes, SEARCH, "Mask search"),
+        "graphs": _where_measured(mine, runtimes, GRAPHS, "Masks as graphs"),
         "slim": slim_table(mine, runtimes),
         "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
         "figures": [_figure(caption, figures) for caption in CAPTIONS if caption.part == part.key],
         "lost": lost_runs(mine),
     }
+
+
+def _where_measured(runs: pd.DataFrame, times: pd.DataFrame, names: Sequence[str], title: str) -> list[Table]:
+    """Return the tables of those runs that have any of these metrics."""
+    measured = [name for name in names if name in runs]
+    runs = runs[runs[measured].notna().any(axis=1)] if measured else runs[:0]
+    return results_tables(runs, times, names, title) if len(runs) else []
 
 
 def headline(result: Result) -> dict[str, str]:

@@ -109,6 +109,27 @@ def test_a_stub_of_a_slim_network_adds_nothing_and_a_foreign_one_is_named(tmp_pa
         collect([path], {}, slim=[slim])
 
 
+def test_what_diagnostics_say_of_the_network_is_columns(tree):
+    root, _ = tree
+    for name in ("all_runs", "expanders"):
+        runs = read_table(root / "tables" / f"{name}.csv")
+        masked = runs[(runs.paper == "expanders") & (runs.status == "ok") & (runs.budget != "full")]
+        assert set(masked[masked.method == "rreg"].graph_edges) == {54, 134}
+        assert masked.graph_sigma2_bound.to_numpy() == pytest.approx(2 / masked.graph_expansion.to_numpy(), abs=1e-5)
+        assert set(masked.graph_effective_share) == {0.9}
+        assert "graph_mixing" not in runs and "graph_layer" not in runs
+    assert runs[runs.budget == "full"].graph_edges.isna().all()
+    assert "graph_edges" not in read_table(root / "tables" / "oes.csv")
+
+
+def test_foreign_diagnostics_are_named(tmp_path):
+    path = write_run(tmp_path, RUN, {"psnr_final": 20.5})
+    found = path.with_name("diagnostics.json")
+    found.write_text('{"network": 3}')
+    with pytest.raises(ArtefactError, match="not the diagnostics of a mask"):
+        collect([path], {}, diagnostics=[found])
+
+
 def test_a_metric_of_null_is_an_empty_cell(tmp_path):
     path = write_run(tmp_path, RUN, {"psnr_final": None, "psnr_peak": 20.5})
     collect([path], {"oes": tmp_path / "oes.csv"})

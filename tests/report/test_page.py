@@ -83,7 +83,7 @@ def test_it_can_be_read_without_eyes(html):
 def test_each_paper_has_its_verdict_and_figures(html):
     for words in ("holds", "partly", "OES ends above dense", "RReg beats XNet", "Read this first"):
         assert words in html.prose
-    assert len(html.all("img")) == 9  # the crossover has no runs, so no section
+    assert len(html.all("img")) == 10  # the crossover has no runs, so no section
 
 
 def test_numbers_are_those_of_the_summary(page, html):
@@ -163,7 +163,7 @@ def test_one_seed_of_one_paper_is_no_proof(tmp_path):
     collected(tmp_path, paths)
     html = read(drawn(tmp_path, paths))
     assert "not enough data" in html.prose and "holds </span>" not in html.prose
-    assert len(html.all("img")) == 1
+    assert len(html.all("img")) == 2
 
 
 def test_the_crossover_is_shown_without_a_verdict(tmp_path):
@@ -182,3 +182,8 @@ def test_names_are_escaped(tmp_path, page):
     collected(tmp_path, paths)
     drawn(tmp_path, paths)
     assert "<script>alert" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_masks_as_graphs_are_a_table(html):
+    assert "Masks as graphs: spectra, expansion, channels reached" in html.prose
+    assert {"Edges", "Expansion", "Effective (%)"} <= set(html.cells)

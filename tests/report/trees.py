@@ -138,7 +138,17 @@ def write_expanders(root: Path, seeds: range) -> list[Path]:
         for method, budget, top1, density in runs:
             run = Run("expanders", "classify-digits", "vgg-tiny", method, budget, seed)
             paths.append(_classifier(root, run, top1, {"density": density, "density_all": min(1.0, density + 0.01)}))
+            if budget != "full":
+                write_diagnostics(root, run, expansion=20 * top1 - 15, edges=int(1000 * density) + len(method))
     return paths
+
+
+def write_diagnostics(root: Path, run: Run, expansion: float, edges: int) -> None:
+    """Write a diagnostics.json whose sigma2 falls as the expansion rises."""
+    network = {"layer": "network", "edges": edges, "expansion": expansion, "sigma2_bound": 2 / expansion}
+    network |= {"effective_share": 0.9, "reached_out": 1.0, "mixing": None}
+    path = root / "runs" / run.path / "diagnostics.json"
+    path.write_text(json.dumps({"layers": [], "network": network}))
 
 
 def write_isomorphic(root: Path, seeds: range) -> list[Path]:
@@ -216,7 +226,8 @@ def collected(root: Path, paths: list[Path]) -> Path:
     """Collect into root/tables and root/provenance/runtimes.csv; return root/tables."""
     tables = {name: root / "tables" / f"{name}.csv" for name in TABLES}
     slim = sorted((root / "runs").rglob("slim.json"))
-    collect(paths, tables, root / "provenance" / "runtimes.csv", slim)
+    diagnostics = sorted((root / "runs").rglob("diagnostics.json"))
+    collect(paths, tables, root / "provenance" / "runtimes.csv", slim, diagnostics)
     return root / "tables"
 
 
