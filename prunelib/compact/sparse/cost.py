@@ -14,6 +14,7 @@ from prunelib.compact.sparse.functions import kernels
 from prunelib.compact.sparse.layers import Form, Sparse
 
 ROUNDS = 3
+FEW = 16  # compiled loops run along the batch: with fewer images gathering can be faster, with more it never was
 GEOMETRY = ("stride", "padding", "dilation", "groups")
 _fastest: dict[tuple[Any, ...], Form] = {}
 
@@ -26,23 +27,25 @@ def sparse_form(device: torch.device) -> Form:
 
 
 def fastest(layer: Sparse, shape: Iterable[int], training: bool) -> Form:
-    """Return the fastest form of a layer for inputs of this shape: the sparse one or "dense".
+    """Return the fastest form of a layer for inputs of this shape, which begins with the batch.
 
     training: forward and backward pass, otherwise the forward pass alone. A process measures every kind of layer once;
     kinds differ in geometry, number of edges, input, device and threads, not in which edges they are.
     """
-    form, weight = sparse_form(layer.weight.device), layer.weight
+    batch, *_ = shape = tuple(shape)
+    weight = layer.weight
     geometry = (layer.dense_shape, weight.shape, *(getattr(layer, name, None) for name in GEOMETRY))
-    key = (*geometry, tuple(shape), weight.device, weight.dtype, torch.get_num_threads(), training)
-    if form != "dense" and key not in _fastest:
-        times = {choice: [] for choice in (form, "dense")}
+    key = (*geometry, shape, weight.device, weight.dtype, torch.get_num_threads(), training)
+    if key not in _fastest:
+        forms = dict.fromkeys([sparse_form(weight.device), "dense", *(["gather"] if batch < FEW else [])])
+        times: dict[Form, list[float]] = {form: [] for form in forms}
         for turn in range(ROUNDS + 1):
-            for choice, found in times.items():
-                seconds = _timed(layer, choice, tuple(shape), training)
+            for form, found in times.items():
+                seconds = _timed(layer, form, shape, training)
                 if turn:  # the first pass compiles
                     found.append(seconds)
-        _fastest[key] = min(times, key=lambda choice: statistics.median(times[choice]))
-    return _fastest.get(key, "dense")
+        _fastest[key] = min(times, key=lambda form: statistics.median(times[form]))
+    return _fastest[key]
 
 
 def _timed(layer: Sparse, form: Form, shape: tuple[int, ...], training: bool) -> float:

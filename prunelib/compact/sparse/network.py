@@ -29,7 +29,7 @@ def sparsify(
 
     Sparse become convolutions and linear layers of which whole kernels are pruned, but not none; other parameters keep
     their mask, which is returned. ``choice``: "sparse" and "dense" force how the sparse layers compute, "auto" measures
-    both per layer on inputs as ``example``, a whole batch, gives them (``training``: with the backward pass). Whatever
+    what is faster for each on inputs as ``example``, a whole batch, gives them (``training``: and backward). Whatever
     computes, parameters are the kept kernels alone, so a state fits every choice and brings its own; make optimizers
     afterwards.
 

@@ -136,24 +136,25 @@ def test_tied_weights_stay():
     assert sparsify(model, mask, torch.zeros(1, 4), "sparse")[0] == {}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "form"), [({"kernel": 1.0, "dense": 2.0}, "kernel"), ({"kernel": 2.0, "dense": 1.0}, "dense")]
-)
-def test_auto_takes_the_faster_form_and_measures_each_kind_once(monkeypatch, seconds, form):
+@pytest.mark.parametrize("form", ["kernel", "dense", "gather"])
+@pytest.mark.parametrize("batch", [2, cost.FEW])
+def test_auto_takes_the_fastest_form_and_measures_each_kind_once(monkeypatch, form, batch):
     asked = []
 
     def timed(layer, choice, shape, training):
         asked.append((choice, shape, training))
-        return seconds[choice]
+        return {"kernel": 2.0, "dense": 3.0, "gather": 4.0, form: 1.0}[choice]
 
     monkeypatch.setattr(cost, "_timed", timed)
     monkeypatch.setattr(cost, "_fastest", {})
     model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
     kept = torch.eye(4, dtype=torch.bool)[:, :, None, None].expand(4, 4, 3, 3)
-    forms, _ = sparsify(model, {"0.weight": kept, "1.weight": kept}, torch.zeros(2, 4, 6, 6))
-    assert forms == {"0": form, "1": form}
-    assert len(asked) == 2 * (1 + cost.ROUNDS)
-    assert set(asked) == {("kernel", (2, 4, 6, 6), True), ("dense", (2, 4, 6, 6), True)}
+    forms, _ = sparsify(model, {"0.weight": kept, "1.weight": kept}, torch.zeros(batch, 4, 6, 6))
+    choices = {"kernel", "dense", "gather"} if batch < cost.FEW else {"kernel", "dense"}
+    expected = form if form in choices else "kernel"
+    assert forms == {"0": expected, "1": expected}
+    assert len(asked) == len(choices) * (1 + cost.ROUNDS)
+    assert set(asked) == {(choice, (batch, 4, 6, 6), True) for choice in choices}
 
 
 def test_auto_really_measures(caplog):
@@ -163,7 +164,7 @@ def test_auto_really_measures(caplog):
     expected, x = copy.deepcopy(model), _batch()[0]
     with caplog.at_level(logging.INFO):
         forms, _ = sparsify(model, mask, x)
-    assert set(forms.values()) <= {"kernel", "dense"} and len(forms) == 4
+    assert set(forms.values()) <= {"kernel", "dense", "gather"} and len(forms) == 4
     assert "features.3" in caplog.text
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.allclose(model(x), expected(x), atol=1e-5) and not model.training
