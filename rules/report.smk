@@ -7,16 +7,11 @@ BENCHMARKS = sorted(glob("results/reference/benchmarks/*.csv"))
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # recorded runs, where there are any
 
 
-def records(name, *papers):
-    """The records of one name (slim.json, diagnostics.json) among what these parts of the grid leave."""
-    return [file for paper in papers for file in plan.finished(paper) if file.endswith(name)]
-
-
 rule collect_part:
     input:
         metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
-        slim=lambda wildcards: records("slim.json", wildcards.paper),
-        diagnostics=lambda wildcards: records("diagnostics.json", wildcards.paper),
+        slim=lambda wildcards: plan.records("slim.json", wildcards.paper),
+        diagnostics=lambda wildcards: plan.records("diagnostics.json", wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -39,8 +34,8 @@ rule collect:
         plan.everything(),
         PUBLISHED,
         metrics=plan.files("metrics.json"),
-        slim=records("slim.json", *plan.parts()),
-        diagnostics=records("diagnostics.json", *plan.parts()),
+        slim=plan.records("slim.json"),
+        diagnostics=plan.records("diagnostics.json"),
     output:
         all_runs="results/tables/all_runs.csv",
         summary="results/tables/summary.csv",

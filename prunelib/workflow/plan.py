@@ -163,13 +163,19 @@ class Plan:
         stage, method = self.stage(run), self.settings.named("methods", run.method)
         if run.paper == "ising":
             return stage != "none"
-        covers_all = method.name == "given" or method.options.get("prune") == "all"
+        options = method.options
+        covers_all = options.get("prune") == "all" or options.get("fidelity") == "upstream" or method.name == "given"
         chained = self.grid.facts(run).get("parent") == "previous"
         return run.paper == "oes" and stage == "mask" and covers_all and not chained
 
     def files(self, name: str, paper: str | None = None) -> list[str]:
         """One file of every run, or of every run of one part of the grid."""
         return [path(run, name) for run in (self.grid.of(paper) if paper else self.grid.runs)]
+
+    def records(self, name: str, paper: str | None = None) -> list[str]:
+        """The files of one name (slim.json, diagnostics.json) among what the runs, or one part's, leave."""
+        finished = self.finished(paper) if paper else self.everything()
+        return [file for file in finished if Path(file).name == name]
 
     def everything(self) -> list[str]:
         """The files that say all runs of the whole grid are done."""

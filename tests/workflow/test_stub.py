@@ -21,6 +21,8 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_whole_quick_grid_and_every_kind_of_rerun(checkout: Checkout) -> None:
+    config = checkout.path / "config.yaml"
+    config.write_text(config.read_text().replace("[0, 1, 2]", "[0]").replace("[0, 1]", "[0]"))  # one seed of each
     checkout.snakemake(*STUB)
     page = checkout.path / "results" / "report" / "index.html"
     assert page.stat().st_size > 1000
@@ -66,12 +68,13 @@ def check_edits(checkout: Checkout) -> None:
     loop.write_text(text)
 
     config = checkout.path / "config.yaml"
-    raw = yaml.safe_load(config.read_text())
+    before = config.read_text()
+    raw = yaml.safe_load(before)
     raw["methods"]["gumbel"]["steps"] += 1
     config.write_text(yaml.safe_dump(raw))
     changed = [*grid_paths(checkout, "/gumbel/"), *grid_paths(checkout, "/gumbel-from-")]
     assert checkout.planned(*STUB)["oes_mask"] == len(changed)
-    shutil.copy2(Path(__file__).parents[2] / "config.yaml", config)
+    config.write_text(before)
 
 
 def check_deleted_run(checkout: Checkout) -> None:
