@@ -77,7 +77,7 @@ def test_no_levels_is_an_error():
 
 
 def test_training_and_evaluation_forms_of_a_level_agree():
-    """One strided 6x6 convolution is the 5x5 convolution and the 2x2 average pool; norms apart, which differ by mode."""
+    """One strided 6x6 convolution is the 5x5 one and the 2x2 average pool; norms apart, which differ by mode."""
     level = Encoder(3, 5).double()
     for norm in (level.bn1, level.bn2):
         norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
