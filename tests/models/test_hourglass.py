@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prunelib.errors import ConfigError
-from prunelib.models.hourglass import Encoder, hourglass
+from prunelib.models.hourglass import Decoder, Encoder, hourglass
 from prunelib.seeds import generator
 
 CHANNELS = [16, 32, 64, 128, 128, 128]
@@ -76,10 +76,11 @@ def test_no_levels_is_an_error():
         hourglass(channels=[])
 
 
-def test_training_and_evaluation_forms_of_a_level_agree():
-    """One strided 6x6 convolution is the 5x5 one and the 2x2 average pool; norms apart, which differ by mode."""
-    level = Encoder(3, 5).double()
-    for norm in (level.bn1, level.bn2):
+@pytest.mark.parametrize(("kind", "norms"), [(Encoder, ("bn1", "bn2")), (Decoder, ("upbn", "bn"))])
+def test_training_and_evaluation_forms_of_a_level_agree(kind, norms):
+    """A strided 6x6 convolution is the 5x5 one and the average pool; a norm may come before nearest upsampling."""
+    level = kind(3, 5).double()
+    for norm in map(level.get_submodule, norms):  # without statistics of its own a norm acts alike in both modes
         norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
     x = torch.rand(1, 3, 12, 20, dtype=torch.float64, generator=generator(0, "input"), requires_grad=True)
     slopes = []

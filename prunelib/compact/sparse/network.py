@@ -49,7 +49,7 @@ def sparsify(
         model.set_submodule(name, sparse)
         forms[name] = sparse.form
         log.info(
-            "%s: %d of %d kernels, %s", name, sparse.edges.shape[1], layer.weight[..., :1, :1].numel(), sparse.form
+            "%s: %d of %d kernels, %s", name, sparse.edges.shape[1], layer.weight.shape[:2].numel(), sparse.form
         )
     if forms:
         follow_(model)  # whatever the forms: a loaded state may bring others
