@@ -4,7 +4,8 @@ from glob import glob
 PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
 # Recorded benchmarks, where there are any: tables, each with the machine beside it.
 BENCHMARKS = sorted(glob("results/reference/benchmarks/*.csv"))
-REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # recorded runs, where there are any
+RECORDED = sorted(glob("results/reference/*/runs.csv"))  # recorded runs, where there are any
+REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # beside the published curves
 
 
 rule collect_part:
@@ -92,6 +93,8 @@ rule build_page:
         figures=rules.draw_figures.output,
         benchmarks=BENCHMARKS,
         machines=[file.removesuffix("csv") + "json" for file in BENCHMARKS],
+        reference=RECORDED,
+        provenance=[file.replace("runs.csv", "provenance.json") for file in RECORDED],
     output:
         page="results/report/index.html",
     log:

@@ -8,8 +8,8 @@ def main(step: Step) -> None:
     from prunelib.report.page import build_page
 
     tables, figures = step.inputs["runs"].parent, step.lists["figures"][0].parent
-    measured = step.lists["benchmarks"]
-    build_page(tables, figures, step.inputs["runtimes"], step.outputs["page"], step.params["scale"], measured)
+    recorded = step.lists["benchmarks"], step.lists["reference"]
+    build_page(tables, figures, step.inputs["runtimes"], step.outputs["page"], step.params["scale"], *recorded)
 
 
 if "snakemake" in globals():

@@ -51,16 +51,16 @@ def _read(path: Path) -> Benchmark:
     cells = [[_cell(value) for value in row] for row in rows.itertuples(index=False)]
     title = record.get("what") or path.stem.replace("_", " ")
     table = Table(title.rstrip("."), columns, cells, path.name, data_uri(path, "text/csv"))
-    return Benchmark(table, record["command"], _machine(record), _facts(record))
+    return Benchmark(table, record["command"], machine_line(record), _facts(record))
 
 
-def _machine(record: dict[str, Any]) -> str:
+def machine_line(record: dict[str, Any]) -> str:
     """Write the machine in one line: processor, GPU, cores, threads, versions, date, load."""
     machine, packages = record["machine"], record.get("packages") or {}
     said = [machine.get("cpu"), machine.get("gpu")]
     said += [f"{machine[name]} {name}" for name in ("cores", "threads") if machine.get(name) is not None]
     said += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
-    said += [record.get("date"), f"load {record['load']}" if "load" in record else None]
+    said += [record.get("date") or record.get("recorded"), f"load {record['load']}" if "load" in record else None]
     return ", ".join(str(part) for part in said if part)
 
 

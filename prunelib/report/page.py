@@ -12,6 +12,7 @@ from prunelib.report import page_tables, sections
 from prunelib.report.benchmarks import benchmarks
 from prunelib.report.judge import judge
 from prunelib.report.papers import PARTS
+from prunelib.report.recorded import recorded
 from prunelib.report.tables import read_table
 from prunelib.storage.files import write_text
 
@@ -19,11 +20,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def build_page(
-    tables: Path, figures: Path, runtimes: Path, output: Path, scale: str, measured: Iterable[Path] = ()
+    tables: Path,
+    figures: Path,
+    runtimes: Path,
+    output: Path,
+    scale: str,
+    measured: Iterable[Path] = (),
+    reference: Iterable[Path] = (),
 ) -> None:
     """Write the page from the tables, the figures and the run times; it needs no other file and no network.
 
-    ``measured``: tables of recorded benchmarks, see ``prunelib.report.benchmarks``.
+    ``measured``: tables of recorded benchmarks, see ``prunelib.report.benchmarks``; ``reference``: runs.csv of recorded
+    runs, see ``prunelib.report.recorded``.
     ``tables`` and ``figures`` are directories as ``collect`` and ``draw_figures`` leave them. Every number on the page
     comes from their CSV files. A part without runs is shown as not run. Raises ArtefactError for a missing table.
     """
@@ -39,6 +47,7 @@ def build_page(
             version=__version__,
             overview=sections.overview(runs, times),
             sections=[sections.section(part, runs, times, judgements.get(part.key), tables, figures) for part in parts],
+            recorded=recorded(reference),
             benchmarks=benchmarks(measured),
             runs=page_tables.runs_table(times),
             example=next(iter(times.path), ""),

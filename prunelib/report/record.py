@@ -64,10 +64,10 @@ def _metrics(results: Path, run: Run) -> dict[str, Any]:
     path = _artefacts(results, run)["metrics.json"]
     labels = _labels(run)
     if path is None:
-        return labels | {"status": "only the mask was searched"}
+        return labels | {"status": "only the mask was searched", "scale": "", "why": ""}
     written = read_json(path)
     timing = {f"timing.{key}": value for key, value in (written.get("timing") or {}).items()}
-    return labels | {"status": written["status"], "why": written["why"], **written["metrics"], **timing}
+    return labels | {key: written[key] for key in ("status", "scale", "why")} | written["metrics"] | timing
 
 
 def _curves(results: Path, runs: list[Run], file: str, group: str) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Recorded runs: small text files with every number, the configuration and what they were made with."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,9 @@ import yaml
 
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
+from prunelib.report.page import build_page
 from prunelib.report.record import record
+from prunelib.report.recorded import recorded
 from prunelib.runs import Run
 from prunelib.storage.files import sha256
 from tests.report.trees import write_run
@@ -89,3 +92,18 @@ def test_nothing_to_record_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of its 2 runs has a result"):
         record(tmp_path / "config.yaml", "empty", tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_recorded_runs_stand_on_the_page_with_their_machine(results: Path, page: Path) -> None:
+    table = record(results.parent / "config.yaml", "small", results) / "runs.csv"
+    output = page / "report" / "index.html"
+    build_page(page / "tables", page / "figures", page / "provenance" / "runtimes.csv", output, "quick", (), [table])
+    shown = output.read_text()
+    known = json.loads(table.with_name("provenance.json").read_text())
+    assert 'id="recorded"' in shown and "25.50" in shown
+    assert known["machine"]["cpu"] in shown and known["recorded"] in shown
+
+
+def test_a_record_of_searches_alone_is_no_table(results: Path) -> None:
+    shutil.rmtree(results / "runs" / RUNS[0].path)
+    assert recorded([record(results.parent / "config.yaml", "small", results) / "runs.csv"]) == []

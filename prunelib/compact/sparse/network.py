@@ -48,9 +48,7 @@ def sparsify(
         sparse.form = fastest(sparse, shapes[name], training) if name in shapes else forced
         model.set_submodule(name, sparse)
         forms[name] = sparse.form
-        log.info(
-            "%s: %d of %d kernels, %s", name, sparse.edges.shape[1], layer.weight.shape[:2].numel(), sparse.form
-        )
+        log.info("%s: %d of %d kernels, %s", name, sparse.edges.shape[1], layer.weight.shape[:2].numel(), sparse.form)
     if forms:
         follow_(model)  # whatever the forms: a loaded state may bring others
     return forms, Mask({name: tensor for name, tensor in mask.items() if name.removesuffix(".weight") not in forms})
