@@ -129,7 +129,8 @@ def test_single_precision_stays_close(tasks):
         together(tasks["hourglass"], steps=60),
     )
     for result, wanted in zip(results, expected, strict=True):
-        assert result.columns["loss"][:2] == pytest.approx(wanted.columns["loss"][:2], rel=1e-4)
+        assert result.columns["loss"][0] == pytest.approx(wanted.columns["loss"][0], rel=1e-5)
+        assert result.columns["loss"][1] == pytest.approx(wanted.columns["loss"][1], rel=1e-2)  # twenty steps of Adam on
         assert result.metrics["psnr_final"] == pytest.approx(wanted.metrics["psnr_final"], abs=0.1)
 
 
