@@ -130,7 +130,7 @@ def test_single_precision_stays_close(tasks):
     )
     for result, wanted in zip(results, expected, strict=True):
         assert result.columns["loss"][0] == pytest.approx(wanted.columns["loss"][0], rel=1e-5)
-        assert result.columns["loss"][1] == pytest.approx(wanted.columns["loss"][1], rel=1e-2)  # twenty steps of Adam on
+        assert result.columns["loss"][1] == pytest.approx(wanted.columns["loss"][1], rel=1e-2)  # 20 steps on
         assert result.metrics["psnr_final"] == pytest.approx(wanted.metrics["psnr_final"], abs=0.1)
 
 
