@@ -27,7 +27,7 @@ from prunelib.compact.sparse.network import sparsify
 from prunelib.config import checked_options
 from prunelib.masks.mask import Mask
 from prunelib.methods.expander.graphs import sample
-from prunelib.methods.expander.mask import rreg
+from prunelib.methods.expander.mask import expander
 from prunelib.models.build import build
 from prunelib.seeds import generator
 from prunelib.storage.provenance import provenance
@@ -159,7 +159,7 @@ def _network_cases(degree: int, batch: int) -> Iterator[tuple[str, str, dict[str
     )
     random = generator(0, "benchmark")
     x, y = torch.randn(batch, 3, 32, 32, generator=random), torch.randint(0, 10, (batch,), generator=random)
-    mask, _ = rreg(task, {"kind": "degree", "value": degree}, random)
+    mask = expander(task, {"kind": "degree", "value": degree}, random)
     for what, training in (("inference", False), ("step", True)):
         networks = {form: task.build().train(training) for form in ("dense", "masked", "sparse")}
         for form in ("masked", "sparse"):

@@ -38,7 +38,13 @@ SMALL: dict[str, Any] = {
             },
         ],
         "expanders": [
-            {"tasks": ["classify"], "models": ["net"], "methods": ["rreg"], "budgets": ["degree3"], "recipe": "train"}
+            {
+                "tasks": ["classify"],
+                "models": ["net"],
+                "methods": ["expander"],
+                "budgets": ["degree3"],
+                "recipe": "train",
+            }
         ],
     },
 }
@@ -98,7 +104,7 @@ def with_fault(path: str, value: object) -> dict[str, Any]:
 def test_small_grid_has_the_expected_runs() -> None:
     grid = Grid(load(SMALL))
     paths = [run.path for run in grid.runs]
-    assert len(paths) == 2 * (1 + 1 + 4) + 2  # dense, gumbel, imp's chain of four; rreg: two seeds each
+    assert len(paths) == 2 * (1 + 1 + 4) + 2  # dense, gumbel, imp's chain of four; expander: two seeds each
     assert "oes/denoise/hourglass/imp/density0.2154/seed1" in paths
 
 

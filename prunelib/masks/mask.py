@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prunelib.errors import MethodError
-from prunelib.storage.hdf5 import creating, reading
-
-FORMAT = "prunelib-mask-1"
+from prunelib.storage.hdf5 import MASK, creating, reading
 
 
 class Mask(Mapping[str, Tensor]):
@@ -86,7 +84,7 @@ class Mask(Mapping[str, Tensor]):
 
     def save(self, path: str | Path, history: Mapping[str, list[float]] | None = None, **attributes: object) -> None:
         """Write packed bits, shapes, an optional search history and attributes to sealed HDF5, atomically."""
-        with creating(path, FORMAT) as file:
+        with creating(path, MASK) as file:
             file.attrs.update({key: value for key, value in attributes.items() if value is not None})
             group = file.create_group("masks", track_order=True)
             for index, (name, mask) in enumerate(self._tensors.items()):
@@ -98,13 +96,13 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def load(cls, path: str | Path) -> Mask:
         """Read a saved mask; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
-        with reading(path, FORMAT) as file:
+        with reading(path, MASK) as file:
             return cls({stored.attrs["name"]: _unpack(stored) for stored in file["masks"].values()})
 
 
 def read_figures(path: str | Path) -> dict[str, float | str]:
     """Return what a search found out about its mask, by name (attribute ``figures``, JSON); errors as ``Mask.load``."""
-    with reading(path, FORMAT) as file:
+    with reading(path, MASK) as file:
         return json.loads(file.attrs.get("figures", "{}"))
 
 

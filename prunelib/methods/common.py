@@ -31,11 +31,9 @@ class Found:
     figures: dict[str, float | str] = field(default_factory=dict)
 
 
-def as_found(result: Mask | tuple[Mask, dict[str, list[float]]] | Found) -> Found:
-    """Return what a method returned, a mask, (mask, history) or Found, as Found."""
-    if isinstance(result, Found):
-        return result
-    return Found(*result) if isinstance(result, tuple) else Found(result)
+def as_found(result: Mask | Found) -> Found:
+    """Return what a method returned, a mask or Found, as Found."""
+    return result if isinstance(result, Found) else Found(result)
 
 
 def selected(model: nn.Module, prune: Prune) -> dict[str, nn.Parameter]:

@@ -63,21 +63,19 @@ def gumbel(
     if density == 1:  # the prior would keep everything with certainty: nothing to learn
         return Found(Mask.ones(selected(task.build(), prune)))
     search = LogitSearch(task, density, prune, kl, temperature, lr, generator)
-    history: dict[str, list[float]] = {"step": [], "loss": [], "mean_logit": []}
     state = checkpointer.load() if checkpointer else None
     if state is not None:
         search.restore(state)
-        history = state["history"]
     batches = itertools.islice(task.batches("search", steps), search.done, None)
     for batch in tqdm(batches, desc="mask search", initial=search.done, total=steps, disable=None):
         if checkpointer and checkpointer.due():
-            checkpointer.save(search.state() | {"history": history})
+            checkpointer.save(search.state())
         logged = search.done % log_every == 0 or search.done == steps - 1
         divergence = search.divergence() if logged else 0
         loss = search.step(batch)
         if logged:
-            search.log(history, loss + divergence)
-    return search.found(history, generator, repair)
+            search.log(loss + divergence)
+    return search.found(generator, repair)
 
 
 class LogitSearch:
@@ -99,6 +97,7 @@ class LogitSearch:
     ) -> None:
         """Start every logit at 0, that is at keep probability 1/2; 0 < prior < 1."""
         self.task, self.prior, self.kl, self.temperature, self.done = task, prior, kl, temperature, 0
+        self.history: dict[str, list[float]] = {"step": [], "loss": [], "mean_logit": []}
         self.model = task.build().train().requires_grad_(False)
         chosen = selected(self.model, prune)
         self._shapes = {name: parameter.shape for name, parameter in chosen.items()}
@@ -146,17 +145,17 @@ class LogitSearch:
         """Return the divergence's part of the objective, 0-dimensional."""
         return self.kl * kl_divergence(self.logits, self.prior)
 
-    def log(self, history: dict[str, list[float]], objective: Tensor, name: str = "") -> None:
+    def log(self, objective: Tensor, name: str = "") -> None:
         """Add the row of the step just taken, whose objective is given; ``name`` tells the search from others."""
         row = float(self.done - 1), objective.item(), self.logits.mean().item()
-        for column, value in zip(history.values(), row, strict=True):
+        for column, value in zip(self.history.values(), row, strict=True):
             column.append(value)
         log.info("mask search%s, step %d: loss %.5f, mean logit %.4f", name, *row)
 
-    def found(self, history: dict[str, list[float]], generator: torch.Generator, repair: Repair) -> Found:
-        """Return the mask of the logits of now, repaired if it is dead, with the history and all figures."""
+    def found(self, generator: torch.Generator, repair: Repair) -> Found:
+        """Return the mask of the logits of now, repaired if it is dead, with history and figures."""
         ranking = ranked(self.task, self.scores(), self.prior, generator, repair=repair)
-        return Found(ranking.mask, history, self.figures(ranking.mask, self.done) | ranking.figures)
+        return Found(ranking.mask, self.history, self.figures(ranking.mask, self.done) | ranking.figures)
 
     @torch.no_grad()
     def figures(self, mask: Mask, steps: int) -> dict[str, float | str]:
@@ -188,11 +187,11 @@ class LogitSearch:
 
     def state(self) -> dict[str, Any]:
         """Return all that an exact resume needs."""
-        return {"done": self.done, "logits": self.logits, "adam": self._adam.state_dict()}
+        return {"done": self.done, "logits": self.logits, "adam": self._adam.state_dict(), "history": self.history}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state`` returned."""
-        self.done = state["done"]
+        self.done, self.history = state["done"], state["history"]
         self.logits.copy_(state["logits"])
         self._adam.load_state_dict(state["adam"])
 

@@ -65,19 +65,17 @@ def gumbel_many(
                 checkpointer.save(many.state())
             many.step(logged=many.done % log_every == 0 or many.done == steps - 1)
             bar.update()
-    parts = zip(many.searches, many.histories, generators, strict=True)
-    return [search.found(history, stream, repair) for search, history, stream in parts]
+    return [search.found(stream, repair) for search, stream in zip(many.searches, generators, strict=True)]
 
 
 class SearchMany:
-    """K logit searches that share their forward and backward passes, and the history of each."""
+    """K logit searches that share their forward and backward passes."""
 
     def __init__(self, searches: Sequence[LogitSearch]) -> None:
         """Join searches of equal architecture and image size."""
         self.inputs, self.targets = stack([search.task for search in searches])
         self.searches = searches
         self.networks = Stacked([search.model for search in searches])
-        self.histories: list[dict[str, list[float]]] = [{"step": [], "loss": [], "mean_logit": []} for _ in searches]
         self._losses = torch.vmap(searches[0].task.loss)
 
     @property
@@ -86,7 +84,7 @@ class SearchMany:
         return self.searches[0].done
 
     def step(self, logged: bool) -> Tensor:
-        """Take one step of every search; add a row to the histories when asked to; return the data losses (K,)."""
+        """Take one step of every search; add a row to each history when asked to; return the data losses (K,)."""
         divergences = [search.divergence() for search in self.searches] if logged else []
         leaves = [search.masked() for search in self.searches]
         stacked = {name: torch.stack([row[name] for row in leaves]) for name in leaves[0]}
@@ -96,16 +94,14 @@ class SearchMany:
         for index, search in enumerate(self.searches):
             search.descend(slopes[index * len(leaves[0]) : (index + 1) * len(leaves[0])])
         for index, divergence in enumerate(divergences):
-            objective = losses[index].detach() + divergence
-            self.searches[index].log(self.histories[index], objective, f" {index}")
+            self.searches[index].log(losses[index].detach() + divergence, f" {index}")
         return losses.detach()
 
     def state(self) -> dict[str, Any]:
         """Return all that an exact resume needs."""
-        return {"searches": [search.state() for search in self.searches], "histories": self.histories}
+        return {"searches": [search.state() for search in self.searches]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state`` returned."""
-        self.histories = state["histories"]
         for search, saved in zip(self.searches, state["searches"], strict=True):
             search.restore(saved)

@@ -10,9 +10,8 @@ import pandas as pd
 
 from prunelib.report.tables import LABELS
 from prunelib.runs import Run
-from prunelib.storage.hdf5 import reading
+from prunelib.storage.hdf5 import MASK, reading
 
-MASK = "prunelib-mask-1"  # the format of prunelib.masks, a room that needs torch
 STUB = "prunelib-stub-1"
 COLUMNS = (*LABELS, "seed", "index", "tensor", "kept", "numel")
 

@@ -15,11 +15,10 @@ import pandas as pd
 
 from prunelib.config import load, read
 from prunelib.errors import ConfigError
-from prunelib.masks.mask import FORMAT
 from prunelib.report.tables import write_table
 from prunelib.runs import Grid, Run
 from prunelib.storage.files import atomic_path, read_json, write_json
-from prunelib.storage.hdf5 import HISTORY, reading
+from prunelib.storage.hdf5 import HISTORY, MASK, reading
 from prunelib.storage.provenance import provenance
 
 ROWS = 500  # of one curve; longer ones are thinned evenly, their first and last row stay
@@ -76,7 +75,7 @@ def _curves(results: Path, runs: list[Run], file: str, group: str) -> list[dict[
         path = _artefacts(results, run)[file]
         if path is None:
             continue
-        with reading(path, FORMAT, HISTORY) as stored:
+        with reading(path, MASK, HISTORY) as stored:
             columns = _columns(stored.get(group))
         length = max(map(len, columns.values()), default=0)
         for row in np.unique(np.linspace(0, length - 1, min(ROWS, length)).round().astype(int)) if length else []:

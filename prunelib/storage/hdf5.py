@@ -24,6 +24,7 @@ MAGIC = b"prunelib hdf5, sha256 of the rest: "
 BLOCK = 512
 DEPTH = 3
 HISTORY = "prunelib-history-1"
+MASK = "prunelib-mask-1"
 
 
 @contextmanager

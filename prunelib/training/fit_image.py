@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,39 @@ def fit_image(
     its newest state, with the same bits on a CPU. Raises PrunelibError when the loss is no longer finite.
     """
     fit = _Fit(task, model.train(), recipe, mask)
+    drive(fit, recipe, checkpointer, "fit image")
+    return fit.average.join(fit.record.result(), task)
+
+
+class Fit(Protocol):
+    """What ``drive`` takes through its steps: one fit, or several side by side."""
+
+    step: int  # updates taken
+
+    def update(self, logged: bool) -> None:
+        """Take one optimizer step; log what it starts from when asked to."""
+        ...
+
+    def finish(self) -> None:
+        """Log the last state."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what an exact resume needs, before an update."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+        ...
+
+
+def drive(fit: Fit, recipe: Mapping[str, Any], checkpointer: Checkpointer | None, words: str) -> None:
+    """Take a fit from its newest checkpoint, if any, through the recipe's steps, with a progress bar."""
     state = checkpointer.load() if checkpointer else None
     if state is not None:
         fit.restore(state)
     steps, every = recipe["steps"], recipe["log_every"]
-    with tqdm(total=steps, initial=fit.step, desc="fit image", disable=None) as bar:
+    with tqdm(total=steps, initial=fit.step, desc=words, disable=None) as bar:
         while fit.step < steps:
             logged = fit.step % every == 0
             if logged and checkpointer and checkpointer.due():
@@ -48,7 +76,6 @@ def fit_image(
             fit.update(logged)
             bar.update()
         fit.finish()
-    return fit.average.join(fit.record.result(), task)
 
 
 class _Fit:
@@ -72,7 +99,7 @@ class _Fit:
             self.enforcer.gradients_()
         self.adam.step()
         self.noise.weights_(self.model.parameters(), self.step)
-        if self.enforcer:  # after the noise, which must not wake a pruned weight
+        if self.enforcer and self.noise.weights:  # which must not wake a pruned weight
             self.enforcer.weights_()
         self.step += 1
 

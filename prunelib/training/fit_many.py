@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
@@ -15,6 +14,7 @@ from prunelib.models.stacked import Stacked
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.picture import PictureTask
 from prunelib.tasks.stacked import stack
+from prunelib.training.fit_image import drive
 from prunelib.training.record import Record
 from prunelib.training.result import Trained
 from prunelib.training.sgld import Average, Noise
@@ -44,18 +44,7 @@ def fit_many(
         peaks = [result.metrics["psnr_peak"] for result in results]
     """
     fits = _Fits(tasks, models, recipe, masks)
-    state = checkpointer.load() if checkpointer else None
-    if state is not None:
-        fits.restore(state)
-    steps, every = recipe["steps"], recipe["log_every"]
-    with tqdm(total=steps, initial=fits.step, desc=f"fit {len(tasks)} images", disable=None) as bar:
-        while fits.step < steps:
-            logged = fits.step % every == 0
-            if logged and checkpointer and checkpointer.due():
-                checkpointer.save(fits.state())
-            fits.update(logged)
-            bar.update()
-        fits.finish()
+    drive(fits, recipe, checkpointer, f"fit {len(tasks)} images")
     parts = zip(tasks, fits.records, fits.averages, strict=True)
     return [average.join(record.result(len(tasks)), task) for task, record, average in parts]
 
@@ -91,7 +80,8 @@ class _Fits:
         self.adam.step()
         for index, noise in enumerate(self.noises):
             noise.weights_((tensor[index] for tensor in self.networks.parameters.values()), self.step)
-        self._enforce(self._weights)  # after the noise, which must not wake a pruned weight
+        if self.noises[0].weights:  # which must not wake a pruned weight
+            self._enforce(self._weights)
         self.step += 1
 
     @torch.no_grad()

@@ -37,11 +37,10 @@ def train_many(
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity({"runs": list(settings)}, every))
     runs = [Opened(given, files, device) for given, files in zip(settings, inputs, strict=True)]
     living = [run for run in runs if run.report.alive]
-    results = _fit(living, settings[0]["recipe"], checkpointer) if living else []
-    found = dict(zip(map(id, living), results, strict=True))
+    results = iter(_fit(living, settings[0]["recipe"], checkpointer) if living else [])
     spent = checkpointer.spent()
     for run, files in zip(runs, outputs, strict=True):
-        run.write(files, found.get(id(run), Trained({}, {})), spent, beside=len(runs))
+        run.write(files, next(results) if run.report.alive else Trained({}, {}), spent, beside=len(runs))
     checkpointer.clear()
 
 

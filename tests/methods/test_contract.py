@@ -22,7 +22,7 @@ BUDGETS = {
     "degree": {"kind": "degree", "value": 3.0},
 }
 # Options that make a method cheap enough for a test; everything else keeps its default.
-FAST = {"gumbel": {"steps": 5, "log_every": 1}, "synflow": {"rounds": 5}, "rreg_merge": {"candidates": 3}}
+FAST = {"gumbel": {"steps": 5, "log_every": 1}, "synflow": {"rounds": 5}}
 FAST["transfer"] = {"of": "gumbel", "from_task": "other"}
 MODELS = {
     "denoise": {"builder": "hourglass", "options": {"channels": [6, 8]}},

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.methods.expander.layers import graphs_of
-from prunelib.methods.expander.mask import rreg
+from prunelib.methods.expander.mask import expander
 from prunelib.methods.expander.network import flow
 from prunelib.methods.phew import Walker, phew
 from prunelib.seeds import generator, numpy_generator
@@ -52,9 +52,9 @@ def test_counts_are_exact_and_every_kept_weight_lies_on_a_path(tmp_path: Any, mo
 
 def test_a_degree_keeps_as_many_weights_as_biregular_graphs(tmp_path: Any) -> None:
     task = Classify(write_squares(tmp_path / "squares.h5", channels=3), MODELS["resnet"], 0)
-    expander = rreg(task, {"kind": "degree", "value": 2.0}, generator(0, "search"), dense_first=True)[0]
+    graphs = expander(task, {"kind": "degree", "value": 2.0}, generator(0, "search"), dense_first=True)
     mask = find(task, "degree", 2.0, dense_first=True)
-    assert mask.kept == expander.kept and mask["conv1.weight"].all() and mask["fc.weight"].all()
+    assert mask.kept == graphs.kept and mask["conv1.weight"].all() and mask["fc.weight"].all()
 
 
 def test_steps_are_as_likely_as_kernels_are_large() -> None:

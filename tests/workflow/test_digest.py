@@ -64,7 +64,7 @@ def test_real_steps_depend_on_what_they_load() -> None:
     forget()
     scripts = digest.ROOT / "workflow_scripts"
     with_gumbel = digest.code_digest(scripts / "find_mask.py", [("method", "gumbel")])
-    assert with_gumbel != digest.code_digest(scripts / "find_mask.py", [("method", "rreg")])
+    assert with_gumbel != digest.code_digest(scripts / "find_mask.py", [("method", "expander")])
     modules = digest.closure(frozenset(digest._imports(scripts / "find_mask.py")))
     assert "prunelib.methods.gumbel" not in modules
     assert "prunelib.masks.mask" in modules

@@ -50,7 +50,7 @@ def test_every_mask_of_the_expanders_is_diagnosed_from_its_file_and_nothing_that
     raw = copy.deepcopy(SMALL) | {"seeds": [0]}
     blocks = [
         {"methods": ["dense"]},
-        {"methods": ["rreg", "snip"], "budgets": ["density0.5"]},
+        {"methods": ["expander", "snip"], "budgets": ["density0.5"]},
     ]
     shared = {"tasks": ["denoise"], "models": ["hourglass"], "recipe": "fit"}
     plan = Plan(raw | {"grid": {"expanders": [shared | block for block in blocks]}})

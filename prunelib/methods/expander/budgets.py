@@ -33,11 +33,10 @@ def edges_by_degree(family: str, layers: Mapping[str, Layer], weights: int) -> d
 def edges_by_erk(layers: Mapping[str, Layer], weights: int) -> dict[str, int]:
     """Return the edges per group of Erdos-Renyi-Kernel densities whose layers keep at most ``weights`` weights.
 
-    density = min(1, eps * (n_in + n_out + sum of kernel sides) / (n_in * n_out * product of kernel sides)), eps as
-    large as fits; at least one edge per group. Source: Evci et al., "Rigging the Lottery", ICML 2020. Raises
-    MethodError as edges_by_degree does.
+    Densities are those of ``Layer.erk``, eps as large as fits; at least one edge per group. Raises MethodError as
+    edges_by_degree does.
     """
-    raw = {name: (layer.n_in + layer.n_out + sum(layer.sides)) / layer.kernel for name, layer in layers.items()}
+    raw = {name: layer.erk / layer.kernel for name, layer in layers.items()}
     high = max(layer.pairs / raw[name] for name, layer in layers.items()) * 2
     return _largest(
         lambda scale: {name: min(max(int(scale * raw[name]), 1), layer.pairs) for name, layer in layers.items()},

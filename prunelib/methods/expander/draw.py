@@ -11,21 +11,17 @@ from scipy import sparse
 from torch import nn
 
 from prunelib.errors import MethodError
-from prunelib.masks.mask import Mask
 from prunelib.methods.expander import graphs
 from prunelib.methods.expander.budgets import Allocation, edges_at, edges_by_degree, edges_by_erk, kept
-from prunelib.methods.expander.layers import Layer, mask_of, masked_layers
-from prunelib.methods.expander.spectra import describe
-from prunelib.seeds import numpy_generator
-from prunelib.tasks.base import Task, prunable
+from prunelib.methods.expander.layers import Layer, masked_layers
+from prunelib.tasks.base import prunable
 
 Budget = Mapping[str, Any]
-Drawn = tuple[Mask, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The options of every expander method; see ``mask.rreg``."""
+    """The options of the method; see ``mask.expander``."""
 
     family: str
     candidates: int
@@ -35,18 +31,6 @@ class Rules:
     shortcuts: bool
     only: Sequence[str] | None
     dense: Sequence[str] | None
-
-
-def find(rules: Rules, task: Task, budget: Budget) -> Drawn:
-    """Return the mask of a task's network and one row of graph diagnostics per masked layer, as columns."""
-    model = task.build()
-    drawn = draw(rules, model, budget, task.seed, task.kind == "classify")
-    rows = [
-        {"layer": index, **describe(drawn[name], numpy_generator(task.seed, "diagnose", name))}
-        for index, name in enumerate(prunable(model))
-        if name in drawn
-    ]
-    return mask_of(drawn, model), {column: [float(row[column]) for row in rows] for column in rows[0]}
 
 
 def draw(rules: Rules, model: nn.Module, budget: Budget, seed: int, classifier: bool) -> dict[str, sparse.csr_array]:

@@ -110,7 +110,7 @@ def ramanujan(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Ce
     return best
 
 
-@register("family", "rreg_merge", side="larger", exact=False)
+@register("family", "rreg_merge", side="larger", exact=False, candidates=100)
 def rreg_merge(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> Cells:
     """The authors' generator: evenly split stubs of both sides matched at random, parallel edges merged into one.
 

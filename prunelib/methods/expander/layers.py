@@ -56,6 +56,15 @@ class Layer:
         """Return how many weights the layer has."""
         return self.pairs * self.groups * self.kernel
 
+    @property
+    def erk(self) -> int:
+        """Return what a group's weights are proportional to by Erdos-Renyi-Kernel: all sides, channels and kernel.
+
+        A layer's density is min(1, eps * erk / (n_in * n_out * kernel)), eps common to all layers.
+        Source: Evci et al., Rigging the Lottery (ICML 2020).
+        """
+        return self.n_in + self.n_out + sum(self.sides)
+
     def kernels(self, graph: sparse.csr_array) -> torch.Tensor:
         """Lay a graph out like the weight: (out, in / groups, ...), or (in, out / groups, ...) if transposed."""
         whole = graph.toarray().reshape(self.groups, self.n_in, self.groups, self.n_out)

@@ -55,10 +55,8 @@ def erk(
 ) -> Found:
     """Keep random weights, in each layer by Erdos-Renyi-Kernel; together exactly as many as ``random`` keeps.
 
-    A layer's density is min(1, eps * (n_in + n_out + sum of kernel sides) / (n_in * n_out * product of kernel sides)),
-    n_in and n_out per group; eps makes the total, what rounding down leaves goes to the largest remainders. Options as
-    in random. Raises MethodError for options that contradict each other.
-    Source: Evci et al., Rigging the Lottery (ICML 2020).
+    A layer's density is that of ``Layer.erk``; eps makes the total, what rounding down leaves goes to the largest
+    remainders. Options as in random. Raises MethodError for options that contradict each other.
     """
     check_options("erk", budget=budget["kind"], dense_first=dense_first)
     model = task.build()
@@ -73,9 +71,7 @@ def erk(
 
 def erk_counts(layers: Mapping[str, Layer], total: int) -> dict[str, int]:
     """Return how many of ``total`` weights each layer keeps by Erdos-Renyi-Kernel; no layer more than it has."""
-    weight = {
-        name: float(layer.groups * (layer.n_in + layer.n_out + sum(layer.sides))) for name, layer in layers.items()
-    }
+    weight = {name: float(layer.groups * layer.erk) for name, layer in layers.items()}
     full: set[str] = set()
     while True:  # layers that would be more than full give the rest to the others
         free = [name for name in layers if name not in full]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
+from prunelib.methods.common import as_found
 from prunelib.methods.expander.layers import Layer
-from prunelib.methods.expander.mask import rreg
+from prunelib.methods.expander.mask import expander
 from prunelib.methods.saliency.datafree import erk, erk_counts, magnitude, random
 from prunelib.methods.saliency.gradients import grasp, snip
 from prunelib.methods.saliency.quota import quota, share
@@ -37,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def find(method: Any, task: Any, kind: str = "degree", value: float = 2.0, **options: Any) -> Mask:
     found = method(task, {"kind": kind, "value": value}, generator(0, "search"), **options)
-    return found[0] if isinstance(found, tuple) else found.mask
+    return as_found(found).mask
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -47,10 +48,10 @@ def test_it_keeps_as_many_weights_as_the_biregular_graphs(
     data: Path, method: Any, model: dict[str, Any], dense_first: bool, degree: float
 ) -> None:
     task = Classify(data, model, 0, batch_size=16)
-    expander = find(rreg, task, value=degree, dense_first=dense_first)
+    graphs = find(expander, task, value=degree, dense_first=dense_first)
     mask = find(method, task, value=degree, dense_first=dense_first)
-    assert mask.kept == expander.kept < mask.size
-    assert list(mask) == list(expander) == list(prunable(task.build()))
+    assert mask.kept == graphs.kept < mask.size
+    assert list(mask) == list(graphs) == list(prunable(task.build()))
     dense = list(mask)[-1:] + (list(mask)[:1] if dense_first else [])
     assert all(mask[name].all() for name in dense)
 
@@ -58,8 +59,8 @@ def test_it_keeps_as_many_weights_as_the_biregular_graphs(
 @pytest.mark.parametrize("method", [random, snip, synflow])
 def test_locally_it_keeps_as_many_in_every_layer(data: Path, method: Any) -> None:
     task = Classify(data, VGG, 0, batch_size=16)
-    expander, mask = find(rreg, task), find(method, task, scope="local")
-    assert [layer[2] for layer in mask.layers()] == [layer[2] for layer in expander.layers()]
+    graphs, mask = find(expander, task), find(method, task, scope="local")
+    assert [layer[2] for layer in mask.layers()] == [layer[2] for layer in graphs.layers()]
 
 
 @pytest.mark.parametrize(
