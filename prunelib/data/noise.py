@@ -16,7 +16,8 @@ def noise_level(image: np.ndarray) -> float:
     sigma = median(|d|) / 0.6745 per channel, d the diagonal details of the finest scale (Daubechies-4 wavelet at every
     shift), where no pixel of the 4x4 window is clipped to 0 or 1: clipped noise is narrower. Windows count all the same
     when fewer than a tenth are whole. Fine texture counts as noise; over 0.2, where much is clipped, the result is too
-    low. Source: Donoho and Johnstone, Biometrika 1994.
+    low. scikit-image's estimate_sigma (which needs PyWavelets) is the same without the care for clipped pixels.
+    Source: Donoho and Johnstone, Biometrika 1994.
     """
     return float(np.mean([_channel_noise(channel) for channel in np.moveaxis(image.astype(np.float64), -1, 0)]))
 
