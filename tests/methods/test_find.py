@@ -45,7 +45,7 @@ def _random(task, budget, generator, **options):
 
 def test_mask_history_and_report_are_written(data, tmp_path, method):
     def learned(task, budget, generator):
-        return _random(task, budget, generator), {"step": [0.0, 1.0], "loss": [3.0, 2.0]}
+        return Found(_random(task, budget, generator), {"step": [0.0, 1.0], "loss": [3.0, 2.0]})
 
     find_mask(method(learned), data, tmp_path / "mask.h5", None, "cpu", tmp_path / "states", 60.0)
     mask = Mask.load(tmp_path / "mask.h5")
@@ -68,12 +68,11 @@ def test_figures_are_written_beside_the_mask(data, tmp_path, method):
     assert read_figures(tmp_path / "plain.h5") == {}
 
 
-@pytest.mark.parametrize("returned", [lambda mask: mask, lambda mask: (mask, {"a": [1.0]}), Found])
+@pytest.mark.parametrize("returned", [lambda mask: mask, Found])
 def test_whatever_a_method_returns_is_found(data, method, returned):
     mask = Mask({"classifier.3.weight": torch.ones(3, 8) > 0})
     found = search(open_task(settings(), data), method(lambda *arguments: returned(mask)), None, None)
-    assert isinstance(found, Found) and found.mask is mask and found.figures == {}
-    assert found.history == ({"a": [1.0]} if isinstance(returned(mask), tuple) else {})
+    assert isinstance(found, Found) and found.mask is mask and found.figures == {} and found.history == {}
 
 
 def test_the_same_settings_find_the_same_mask(data, tmp_path, method):
@@ -90,9 +89,8 @@ def test_the_same_settings_find_the_same_mask(data, tmp_path, method):
 def test_dropout_in_a_scored_network_is_a_stream_of_the_seed(data, tmp_path, method):
     def scored(task, budget, generator):
         model, (inputs, _) = task.build(), next(iter(task.batches("score", 1)))
-        return Mask({"classifier.3.weight": (model(inputs).mean() > 0).expand(3, 8)}), {
-            "mean": [model(inputs).sum().item()]
-        }
+        mask = Mask({"classifier.3.weight": (model(inputs).mean() > 0).expand(3, 8)})
+        return Found(mask, {"mean": [model(inputs).sum().item()]})
 
     histories = []
     for name in "ab":

@@ -103,7 +103,10 @@ def test_a_run_is_diagnosed_from_its_files(tmp_path):
     settings = {
         "task": {"kind": "classify", "options": config.checked_options("task", "classify", {}, "t")},
         "model": {"builder": "vgg", "options": options},
-        "method": {"uses": "xnet", "options": config.checked_options("method", "xnet", {}, "m")},
+        "method": {
+            "uses": "expander",
+            "options": config.checked_options("method", "expander", {"family": "xnet"}, "m"),
+        },
         "budget": {"kind": "degree", "value": 2.0},
         "seed": 3,
     }
