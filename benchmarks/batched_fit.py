@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import save
-from prunelib.config import FitRecipe
+from prunelib.recipes import FitRecipe
 from prunelib.data.datasets import Photo, write
 from prunelib.methods.gumbel import gumbel
 from prunelib.methods.gumbel_many import gumbel_many

@@ -13,100 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from prunelib import options as option_types
 from prunelib import registry
 from prunelib.errors import ConfigError, nearest
 from prunelib.expand import expanded
-from prunelib.options import Count, Fraction, Natural, NonNegative, Positive, Share
+from prunelib.options import Count, Fraction, Natural, Positive
+from prunelib.recipes import ClassifyRecipe, Distill, FitRecipe, Label, Mix, Recipe, Strict, Transform
 
 Section = Literal["data", "models", "methods", "tasks"]
-LABEL = r"^[a-z0-9][a-z0-9._-]*$"
-Label = Annotated[str, Field(pattern=LABEL)]
 PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
-
-
-class Strict(BaseModel):
-    """Base of every typed section: unknown keys and silent conversions are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FitRecipe(Strict):
-    """How to fit one image: Adam on the generator's weights, mean squared error to the noisy image.
-
-    SGLD, as the OES authors run it, is input_noise 0.0333 and weight_noise 0.005 (half the learning rate).
-    """
-
-    loop: Literal["fit_image"]
-    lr: Positive = 0.01
-    steps: Natural = 1500
-    log_every: Count = 50
-    input_noise: NonNegative = 0.0  # standard deviation of what is added to z in each step
-    weight_noise: NonNegative = 0.0  # ... and to the weights of convolutions after it
-    average_from: Natural | None = None  # the step from which outputs are averaged; None: no average
-    compact: bool = False  # train what a mask leaves alive as a smaller network: the same steps in less time
-
-    @model_validator(mode="after")
-    def _average_something(self) -> FitRecipe:
-        if self.average_from is not None and self.average_from > self.steps:
-            raise ValueError(f"average_from: got {self.average_from}; the fit ends at step {self.steps}")
-        return self
-
-    @model_validator(mode="after")
-    def _same_noise(self) -> FitRecipe:
-        if self.compact and self.weight_noise:
-            raise ValueError("compact: a smaller network draws other weight_noise; set one of the two")
-        return self
-
-
-class ClassifyRecipe(Strict):
-    """How to train a classifier: optimizer, learning-rate schedule per epoch, augmentation, which epoch is tested."""
-
-    loop: Literal["classify"]
-    optimizer: Literal["sgd", "adam", "adamw", "adadelta"] = "sgd"
-    lr: Positive = 0.1
-    momentum: Share = 0.9
-    nesterov: bool = False
-    weight_decay: NonNegative = 5e-4
-    epochs: Natural = 20
-    batch_size: Count = 128
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
-    warmup_epochs: Natural = 0
-    step_epochs: Count = 30
-    gamma: Fraction = 0.1
-    min_lr: NonNegative = 0.0
-    label_smoothing: Share = 0.0
-    augment: Literal["none", "flip", "shift", "crop-flip"] = "none"
-    evaluate: Literal["plain", "augmented"] = "plain"  # augmented: validation and test images are changed at random too
-    select: Literal["last", "best"] = "last"
-    init: Literal["dense_fan", "effective_fan"] = "dense_fan"  # effective_fan: initial weights · sqrt(size / kept)
-    enforce: Literal["strict", "leaky"] = "strict"  # leaky: gradients are masked, pruned weights keep their values
-    sparse: Literal["off", "auto"] = "off"  # auto: train the kept kernels alone, in each layer's faster form
-    channels_last: bool = False  # how images and kernels lie in memory: faster on GPUs, other rounding
-    amp: Literal["off", "bf16"] = "off"  # bf16: training passes in bfloat16, weights and evaluation in float32
-
-    @model_validator(mode="after")
-    def _strictly_sparse(self) -> ClassifyRecipe:
-        if self.sparse != "off" and self.enforce == "leaky":
-            raise ValueError(
-                "sparse: leaky pruned weights keep their values, a sparse layer has none; set one of the two"
-            )
-        if self.sparse != "off" and (self.amp != "off" or self.channels_last):
-            raise ValueError("sparse: sparse layers compute in float32, channels first; leave amp, channels_last out")
-        return self
-
-    @model_validator(mode="after")
-    def _sense_in_fidelity(self) -> ClassifyRecipe:
-        if self.enforce == "leaky" and self.init == "effective_fan":
-            raise ValueError("init: a leaky network starts dense, so its fan is the dense one; set one of the two")
-        if self.evaluate == "augmented" and self.augment == "none":
-            raise ValueError("evaluate: got 'augmented', but augment says none; say how")
-        return self
-
-
-Recipe = Annotated[FitRecipe | ClassifyRecipe, Field(discriminator="loop")]
 
 
 class Block(Strict):
@@ -115,7 +32,7 @@ class Block(Strict):
     tasks: Annotated[list[Label], Field(min_length=1)]
     models: Annotated[list[Label], Field(min_length=1)]
     methods: Annotated[list[Label], Field(min_length=1)]
-    budgets: Annotated[list[str], Field(min_length=1)] = ["full"]
+    budgets: Annotated[list[str], Field(min_length=1)] = Field(["full"])
     recipe: Label
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = None
 
@@ -147,11 +64,12 @@ class Settings(Strict):
     mode: Literal["real", "stub"] = "real"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
+    processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any
     checkpoint_seconds: Positive = 60.0
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1]
-    data: dict[Label, dict[str, Any]] = {}
-    models: dict[Label, dict[str, Any]] = {}
-    methods: dict[Label, dict[str, Any]] = {}
+    seeds: Annotated[list[Natural], Field(min_length=1)] = Field([0, 1])
+    data: dict[Label, dict[str, Any]] = Field({})
+    models: dict[Label, dict[str, Any]] = Field({})
+    methods: dict[Label, dict[str, Any]] = Field({})
     tasks: dict[Label, dict[str, Any]]
     recipes: dict[Label, Recipe]
     denoise: Pictures = Pictures()
@@ -271,5 +189,7 @@ def _keys_beside(path: list[Any], raw: Mapping[str, Any]) -> list[str]:
     """Return the keys allowed where an unknown one stands."""
     if path[0] == "recipes" and len(path) > 2:
         loop = raw["recipes"][path[1]].get("loop")
-        return list((FitRecipe if loop == "fit_image" else ClassifyRecipe).model_fields)
+        parts = {"transform": Transform, "mix": Mix, "distill": Distill}
+        whole = FitRecipe if loop == "fit_image" else ClassifyRecipe
+        return list((parts[path[2]] if len(path) > 3 and path[2] in parts else whole).model_fields)
     return list({"grid": Block, "denoise": Pictures}.get(path[0], Settings).model_fields)

@@ -9,8 +9,9 @@ from itertools import product
 from typing import Any
 
 from prunelib import registry
-from prunelib.config import LABEL, PARTS, Block, Settings
+from prunelib.config import PARTS, Block, Settings
 from prunelib.errors import ConfigError, nearest
+from prunelib.recipes import LABEL
 
 BUDGETS = {
     "full": "keeps everything",
@@ -102,6 +103,10 @@ class Grid:
                 raise ConfigError(
                     f"{run.path}: starts from {plan.parent.path}, which no block of grid.{run.paper} makes; add it."
                 )
+            if (teacher := self.teacher(run)) is not None and teacher not in self._plans:
+                raise ConfigError(
+                    f"{run.path}: its teacher is {teacher.path}, which no block of grid.{run.paper} makes; add it."
+                )
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -115,6 +120,13 @@ class Grid:
     def parent(self, run: Run) -> Run | None:
         """The run whose weights or mask this one starts from, if any."""
         return self.plan(run).parent
+
+    def teacher(self, run: Run) -> Run | None:
+        """The run whose trained network teaches this one, if its recipe distils one of the grid's."""
+        distill = getattr(self.settings.recipes[self.plan(run).recipe], "distill", None)
+        if distill is None or distill.run is None:
+            return None
+        return Run(run.paper, run.task, distill.teacher, distill.run, "full", run.seed)
 
     def plan(self, run: Run) -> Planned:
         """What the grid knows of a run; a run that is not in the grid raises ConfigError naming the nearest."""
@@ -142,10 +154,18 @@ class Grid:
             "model": {"builder": model.name, "options": model.options},
             "method": {"uses": method.name, "options": method.options},
             "budget": {"kind": budget.kind, "value": budget.value},
-            "recipe": self.settings.recipes[recipe].model_dump(),
+            "recipe": self._recipe(recipe),
             "seed": run.seed,
             "scale": self.settings.scale,
         }
+
+    def _recipe(self, label: str) -> dict[str, Any]:
+        """Return a recipe as plain types, a teacher's label replaced by what it stands for."""
+        recipe = self.settings.recipes[label].model_dump()
+        if recipe.get("distill"):
+            named = self.settings.named("models", recipe["distill"]["teacher"], f"recipes.{label}.distill.teacher")
+            recipe["distill"]["teacher"] = {"builder": named.name, "options": named.options}
+        return recipe
 
     def masked_from_start(self, run: Run) -> bool:
         """Whether a run has a mask though its budget keeps everything: the fact ``full_mask`` says with which options.
@@ -254,3 +274,4 @@ class Grid:
             what = "a classifier" if classifies else "a generator"
             raise ConfigError(f"{where}.models: '{model}' is {what}; task '{task}' is {kind}.")
         settings.named("data", data, f"tasks.{task}.data")
+        self._recipe(recipe)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from prunelib.config import FitRecipe
+from prunelib.recipes import FitRecipe
 from prunelib.data.datasets import Photo, write
 from prunelib.tasks.denoise import Denoise
 

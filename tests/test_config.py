@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from prunelib.config import ClassifyRecipe, load
+from prunelib.config import load
 from prunelib.errors import ConfigError
+from prunelib.recipes import ClassifyRecipe
 from prunelib.runs import Grid
 
 ROOT = Path(__file__).parents[1]

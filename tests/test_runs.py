@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunelib.config import PARTS, FitRecipe, load
+from prunelib.config import PARTS, load
 from prunelib.errors import ConfigError
+from prunelib.recipes import FitRecipe
 from prunelib.runs import Budget, Grid, Run
 from tests.test_config import SMALL
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from prunelib.config import ClassifyRecipe
+from prunelib.recipes import ClassifyRecipe
 from prunelib.data.datasets import assemble, write
 
 SIDE = 8

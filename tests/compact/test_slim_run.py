@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from prunelib.compact.slim import slim_run
-from prunelib.config import FitRecipe
+from prunelib.recipes import FitRecipe
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
 from prunelib.models.build import build

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunelib.config import FitRecipe, load
+from prunelib.config import load
 from prunelib.errors import ConfigError, MethodError
 from prunelib.masks.mask import Mask
 from prunelib.models.build import build
+from prunelib.recipes import FitRecipe
 from prunelib.storage.checkpoint import Checkpointer
 from prunelib.storage.hdf5 import load_history
 from prunelib.storage.weights import load_weights
