@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from benchmarks.common import save
-from prunelib.recipes import FitRecipe
 from prunelib.data.datasets import Photo, write
 from prunelib.methods.gumbel import gumbel
 from prunelib.methods.gumbel_many import gumbel_many
+from prunelib.recipes import FitRecipe
 from prunelib.seeds import generator, numpy_generator
 from prunelib.tasks.base import use_device
 from prunelib.tasks.denoise import Denoise

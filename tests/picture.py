@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from prunelib.recipes import FitRecipe
 from prunelib.data.datasets import Photo, write
+from prunelib.recipes import FitRecipe
 from prunelib.tasks.denoise import Denoise
 
 SIDE = 24

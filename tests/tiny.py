@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from prunelib.recipes import ClassifyRecipe
 from prunelib.data.datasets import assemble, write
+from prunelib.recipes import ClassifyRecipe
 
 SIDE = 8
 COUNTS = {"train": 60, "val": 18, "test": 30}

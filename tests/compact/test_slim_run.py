@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from prunelib.compact.slim import slim_run
-from prunelib.recipes import FitRecipe
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
 from prunelib.models.build import build
 from prunelib.models.structure import load_structure
+from prunelib.recipes import FitRecipe
 from prunelib.storage.weights import load_weights
 from prunelib.training.run import train_run
 from tests.picture import MODEL, SIDE, write_picture
