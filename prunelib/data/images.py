@@ -61,15 +61,20 @@ def decode(content: bytes, form: Form, where: str) -> np.ndarray:
 
     Raises DataError naming ``where`` when it is not a whole picture of a known format or has over PIXELS pixels.
     """
+    image = opened(content, form, where)
+    fitted = _fitted(image, form)
+    return np.asarray(fitted).reshape(fitted.height, fitted.width, form.channels)
+
+
+def opened(content: bytes, form: Form, where: str) -> Image.Image:
+    """Decode one picture at its own size, grey or RGB as ``form`` says; raises DataError as ``decode`` does."""
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > PIXELS:
             raise DataError(f"{where}: {image.width} x {image.height} pixels; at most {PIXELS:,} are decoded.")
         image.load()
         image = ImageOps.exif_transpose(image) if form.upright else image
-        image = _eight_bits(image).convert("L" if form.grey else "RGB")
-        fitted = _fitted(image, form)
-        return np.asarray(fitted).reshape(fitted.height, fitted.width, form.channels)
+        return _eight_bits(image).convert("L" if form.grey else "RGB")
     except PrunelibError:
         raise
     except Exception as error:  # decoders raise whatever they stumble on

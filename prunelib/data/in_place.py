@@ -9,8 +9,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image
 
-from prunelib.data.images import Form, decode, read_bytes
+from prunelib.data.images import Form, decode, opened, read_bytes
 from prunelib.errors import DataError
 
 
@@ -40,8 +41,12 @@ class FileImages:
         rows = np.arange(len(self))[index]
         images = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
         for place, row in enumerate(rows):
-            images[place] = self._decoded(int(row))
+            images[place] = decode(self._content(int(row)), self.form, self._where(int(row)))
         return images
+
+    def picture(self, row: int) -> Image.Image:
+        """Return one picture at its own size; raises DataError as indexing does."""
+        return opened(self._content(row), self.form, self._where(row))
 
     def subset(self, index: np.ndarray) -> FileImages:
         """Return the pictures at these positions, still undecoded."""
@@ -64,9 +69,13 @@ class FileImages:
         paths = file["paths"][()].tobytes().decode().split("\n")
         return cls(Path(file.attrs["root"]), paths, file["sizes"][()], Form(**json.loads(file.attrs["form"])))
 
-    def _decoded(self, row: int) -> np.ndarray:
-        path = self.root / self.paths[row]
-        content = read_bytes(path)
+    def _where(self, row: int) -> str:
+        return str(self.root / self.paths[row])
+
+    def _content(self, row: int) -> bytes:
+        content = read_bytes(self.root / self.paths[row])
         if len(content) != self.sizes[row]:
-            raise DataError(f"{path}: has {len(content)} bytes; it had {self.sizes[row]} when it was indexed.")
-        return decode(content, self.form, str(path))
+            raise DataError(
+                f"{self._where(row)}: has {len(content)} bytes; it had {self.sizes[row]} when it was indexed."
+            )
+        return content
