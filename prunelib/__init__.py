@@ -7,4 +7,22 @@ registry.
 Importing ``prunelib`` itself imports nothing heavy (no torch), because a workflow of thousands of jobs does it often.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as typing has it, which is too slow to import here
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from torch import nn
+
 __version__ = "0.1.0"
+
+
+def load(path: str | PathLike[str]) -> nn.Module:
+    """Return the trained network of a run's directory or of a .safetensors file, on the CPU, in evaluation mode.
+
+    See ``prunelib.models.saved.load``. Raises prunelib.errors.ArtefactError; a pickle is never opened.
+    """
+    from prunelib.models.saved import load as load_model
+
+    return load_model(path)

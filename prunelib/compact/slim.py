@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prunelib import registry
 from prunelib.compact.dead import clear_dead_, may_shrink, removable_groups
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
@@ -19,7 +18,7 @@ from prunelib.measure.steps import in_turn, training_step
 from prunelib.models.structure import save_structure
 from prunelib.storage.files import read_json
 from prunelib.storage.weights import load_weights
-from prunelib.tasks.base import Task, open_task
+from prunelib.tasks.base import Task, facts, open_task
 
 if TYPE_CHECKING:
     from prunelib.methods.isomorphic.groups import Group
@@ -87,7 +86,7 @@ def slim_run(
     model, metrics = task.build(), read_json(inputs["metrics"])
     record = {
         "model": dict(settings["model"]),
-        "facts": _facts(task, settings["model"]["builder"]),
+        "facts": facts(task, settings["model"]["builder"]),
         "status": metrics["status"],
         "why": metrics["why"],
         "dense": _size(model, task.example),
@@ -100,12 +99,6 @@ def slim_run(
         network = compacted(model, Mask.load(inputs["mask"]), task.example)
         record |= {"slim": _size(network, task.example), "timing": _timing(task, model, network)}
     save_structure(network, record, outputs["weights"], outputs["record"])
-
-
-def _facts(task: Task, builder: str) -> dict[str, int]:
-    """Return the builder's arguments that are not options."""
-    names = {"classes": "classes", "in_channels": "channels"}
-    return {name: getattr(task, names[name]) for name in registry.entry("model", builder).arguments}
 
 
 def _size(model: nn.Module, example: Tensor) -> dict[str, int]:

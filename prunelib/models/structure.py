@@ -1,7 +1,8 @@
 """A smaller network on disk: its weights, and a record from which the network is built again without pickle.
 
-The record names the registered builder and options of the original network, the shape of every tensor now, and the head
-layout of every attention module. Rebuilding constructs the original and gives its layers the recorded widths.
+The record names the registered builder and options of the original network, the blocks that are left of it, the shape
+of every tensor now, the head layout of every attention module and the rate of every dropout. Rebuilding constructs the
+original, leaves out its other blocks and gives its layers the recorded widths.
 """
 
 from __future__ import annotations
@@ -11,19 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from prunelib.config import checked_options
 from prunelib.errors import ArtefactError, ConfigError, MethodError
 from prunelib.models.attention import attentions, set_heads_
+from prunelib.models.blocks import drop_rates, keep_blocks_, set_drop_rate_
 from prunelib.models.build import build
 from prunelib.models.widths import replace_, settle_
 from prunelib.storage.files import read_json, write_json
 from prunelib.storage.provenance import versions
 from prunelib.storage.weights import load_weights, save_weights
 
-FORMAT = "prunelib-structure-1"
-PACKAGES = ("torch", "torchvision", "timm", "torch-pruning")
-FIELDS = {"format": str, "model": dict, "facts": dict, "tensors": dict, "heads": dict}
+FORMAT = "prunelib-structure-2"
+SAVED = "saved"  # the builder of networks that were read from such a record
+CODE = ("torch", "torchvision", "timm")  # packages whose code the rebuilt network is
+PACKAGES = (*CODE, "torch-pruning")
+FIELDS = {
+    "format": str,
+    "model": dict,
+    "facts": dict,
+    "packages": dict,
+    "blocks": dict,
+    "tensors": dict,
+    "heads": dict,
+    "drops": dict,
+}
+DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"} | {
+    f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("uniform", "normal")
+}
 
 
 def save_structure(
@@ -32,20 +49,45 @@ def save_structure(
     """Write a network's tensors and its record; the same network and record give the same bytes.
 
     ``record`` holds ``model`` ({"builder", "options"}) and ``facts`` (the builder's other arguments, such as classes)
-    of the network this one was made from, and whatever else should stand in the file (plain types).
+    of the network this one was made from, ``blocks`` (by name of a list of blocks, the positions of those left in it)
+    where blocks were removed, and whatever else should stand in the file (plain types).
     """
     state = model.state_dict()
     full = {
         "format": FORMAT,
-        "model": record["model"],
-        "facts": record["facts"],
+        **_origin(record),
         "packages": versions(PACKAGES),
         "tensors": {name: list(tensor.shape) for name, tensor in state.items()},
         "heads": {found.name: [found.heads, found.head_dim] for found in attentions(model)},
+        "drops": drop_rates(model),
         **{key: value for key, value in record.items() if key not in FIELDS},
     }
     save_weights(weights_path, state)
     write_json(record_path, full)
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read an architecture record; raises ArtefactError when it is missing, torn, foreign or of another version."""
+    return _checked(read_json(path), Path(path))
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return model, facts and blocks of a record, traced back to a network that stands on no file.
+
+    A network which began as a saved one has that one's origin; a file of first weights is not needed any more.
+    """
+    blocks = {path: list(kept) for path, kept in record.get("blocks", {}).items()}
+    model = {"builder": record["model"]["builder"], "options": dict(record["model"]["options"])}
+    if model["builder"] == SAVED:
+        inner = read_record(Path(model["options"]["location"]).with_suffix(".json"))
+        older = inner["blocks"]
+        blocks = older | {
+            path: [older[path][at] for at in kept] if path in older else kept for path, kept in blocks.items()
+        }
+        return {"model": inner["model"], "facts": inner["facts"], "blocks": blocks}
+    if "weights" in model["options"]:
+        model["options"]["weights"] = None
+    return {"model": model, "facts": record["facts"], "blocks": blocks}
 
 
 def load_structure(weights_path: str | Path, record_path: str | Path | None = None) -> nn.Module:
@@ -55,14 +97,19 @@ def load_structure(weights_path: str | Path, record_path: str | Path | None = No
     Raises ArtefactError when a file is missing, torn or foreign, or when record, weights and builder don't fit.
     """
     where = Path(record_path) if record_path is not None else Path(weights_path).with_suffix(".json")
-    record = _checked(read_json(where), where)
+    record = read_record(where)
     model = _source(record, where)
     state = load_weights(weights_path)
     try:
+        for path, kept in record["blocks"].items():
+            keep_blocks_(model, path, kept)
         _resize_(model, record, state)
+        for name, rate in record["drops"].items():
+            set_drop_rate_(model, name, rate)
         model.load_state_dict(state)
     except (MethodError, ValueError, RuntimeError) as error:
-        raise ArtefactError(f"{where}: does not describe the network in {weights_path} ({error}).") from None
+        fault = f"{where}: does not describe the network in {weights_path} ({error})."
+        raise ArtefactError(fault + _other_versions(record)) from None
     return model
 
 
@@ -77,7 +124,43 @@ def _checked(record: Any, where: Path) -> dict[str, Any]:
     for name, shape in shapes.items():
         if not isinstance(shape, list) or not all(type(side) is int and side > 0 for side in shape):
             raise ArtefactError(f"{where}: {name} has the shape {shape!r}; a shape is a list of positive integers.")
+    for name, kept in record["blocks"].items():
+        if not isinstance(kept, list) or not all(type(position) is int for position in kept):
+            raise ArtefactError(f"{where}: the blocks of {name} are {kept!r}; they must be a list of integers.")
+    for name, rate in record["drops"].items():
+        if type(rate) not in (int, float):
+            raise ArtefactError(f"{where}: the drop rate of {name} is {rate!r}; it must be a number.")
+    _check_versions(record, where)
     return record
+
+
+def _check_versions(record: Mapping[str, Any], where: Path) -> None:
+    """Refuse a record of another major version: its layers may have the same shapes and compute something else."""
+    here = versions(CODE)
+    for name, version in record["packages"].items():
+        if name in here and str(version).partition(".")[0] != here[name].partition(".")[0]:
+            raise ArtefactError(
+                f"{where}: made with {name} {version}; here is {name} {here[name]}, another major version, whose "
+                f"networks of the same name may differ. Install {name} {version}, or make the network again."
+            )
+
+
+def _other_versions(record: Mapping[str, Any]) -> str:
+    """Return a hint when the record was made with other versions than those here, or nothing."""
+    here, made = versions(CODE), record["packages"]
+    found = [
+        f"{name} {made[name]} (here {here[name]})" for name in CODE if name in made and made[name] != here.get(name)
+    ]
+    return f" It was made with {', '.join(found)}." if found else ""
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the draws of initial weights, which the stored ones replace: most of the time of building."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _source(record: Mapping[str, Any], where: Path) -> nn.Module:
@@ -87,7 +170,8 @@ def _source(record: Mapping[str, Any], where: Path) -> nn.Module:
         options = checked_options("model", model.get("builder"), model.get("options", {}), f"{where}: model")
         if not all(type(value) is int and value > 0 for value in facts.values()):
             raise ConfigError(f"facts {facts!r} are not positive integers")
-        return build({"builder": model["builder"], "options": options}, 0, **facts)
+        with _Undrawn():
+            return build({"builder": model["builder"], "options": options}, 0, **facts)
     except (ConfigError, AttributeError, TypeError) as error:
         raise ArtefactError(f"{where}: its network can't be built here ({error}).") from None
 

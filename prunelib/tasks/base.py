@@ -14,6 +14,7 @@ from prunelib.errors import ConfigError
 from prunelib.masks.liveness import Liveness, liveness
 from prunelib.masks.mask import Mask
 
+FACTS = {"classes": "classes", "in_channels": "channels"}  # arguments of builders, and a task's names for them
 PROBE = 8  # images of a batch that are enough to see whether a network is alive
 
 
@@ -46,6 +47,11 @@ def open_task(settings: Mapping[str, Any], data: str | Path, device: str | torch
     task = settings["task"]
     kind = registry.load("task", task["kind"])
     return kind(Path(data), settings["model"], settings["seed"], use_device(device), **task["options"])
+
+
+def facts(task: Task, builder: str) -> dict[str, int]:
+    """Return what a model's builder needs to know of a task besides its options: its arguments and their values."""
+    return {name: getattr(task, FACTS[name]) for name in registry.entry("model", builder).arguments}
 
 
 def use_device(name: str | torch.device) -> torch.device:

@@ -29,7 +29,7 @@ from prunelib.storage.files import write_json
 from prunelib.storage.hdf5 import save_history
 from prunelib.storage.provenance import provenance
 from prunelib.storage.weights import load_weights, save_weights
-from prunelib.tasks.base import Task, alive, open_task
+from prunelib.tasks.base import Task, alive, facts, open_task
 from prunelib.tasks.classify import Classify
 from prunelib.training.classify import evaluate
 from prunelib.training.fan import effective_fan_
@@ -95,6 +95,7 @@ class Opened:
             "repaired": self.figures.get("repaired", ""),
             "scale": settings["scale"],
             "arithmetic": "bfloat16" if settings["recipe"].get("amp") == "bf16" else "float32",
+            "facts": facts(self.task, settings["model"]["builder"]),
             "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
             "metrics": {name: _finite(value) for name, value in metrics.items()},
             "timing": _timing(spent, beside, result, self.task.device),

@@ -29,7 +29,7 @@ from prunelib.options import Count, NonNegative, Share
 from prunelib.registry import register
 from prunelib.seeds import generator
 from prunelib.storage.weights import load_weights
-from prunelib.tasks.base import Task, open_task
+from prunelib.tasks.base import Task, facts, open_task
 
 
 @register("method", "structural", stage="structure", parent="dense", start="parent", budgets=("macs",))
@@ -91,11 +91,9 @@ def prune_structure(
     random = generator(settings["seed"], "ties")
     method = entry.load()
     model, pruning = method(task, settings["budget"], random, parent=Path(parent), **settings["method"]["options"])
-    facts = {"classes": "classes", "in_channels": "channels"}
-    needed = registry.entry("model", settings["model"]["builder"]).arguments
     record = {
         "model": dict(settings["model"]),
-        "facts": {name: getattr(task, facts[name]) for name in needed},
+        "facts": facts(task, settings["model"]["builder"]),
         "pruning": pruning,
     }
     save_structure(model, record, outputs["weights"], outputs["record"])

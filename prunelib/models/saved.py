@@ -1,0 +1,88 @@
+"""Networks from files: of a run, of a pruned structure, and a saved structure as a model like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from prunelib.errors import ArtefactError, ConfigError
+from prunelib.models.build import build
+from prunelib.models.structure import load_structure, read_record
+from prunelib.registry import register
+from prunelib.storage.files import read_json
+from prunelib.storage.weights import load_weights
+
+WEIGHTS, METRICS, RECORD = "weights.safetensors", "metrics.json", "pruned.json"
+
+
+@register("model", "saved")
+def saved(classes: int, in_channels: int, *, location: str) -> nn.Module:
+    """A network that was saved with its architecture record (pruned, slim), with its weights: ``location`` is theirs.
+
+    Raises ConfigError when it is for other images or classes, ArtefactError as ``load_structure`` does.
+    """
+    facts = read_record(Path(location).with_suffix(".json"))["facts"]
+    wanted = {"classes": classes, "in_channels": in_channels}
+    if facts != wanted:
+        raise ConfigError(f"model saved: {location} is a network for {_words(facts)}; here are {_words(wanted)}.")
+    return load_structure(location)
+
+
+def load(path: str | Path) -> nn.Module:
+    """Return the trained network of a run, a shrunk model or a saved structure, on the CPU, in evaluation mode.
+
+    ``path``: a run's directory, a weights file (.safetensors), or an architecture record (.json). Nothing but plain
+    tensors and JSON is read; a pickle is refused. Raises ArtefactError when there is no network, or no whole one.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _of_directory(path).eval()
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such file or directory.")
+    if path.suffix not in (".safetensors", ".json"):
+        raise ArtefactError(
+            f"{path}: only a run's directory, a .safetensors file or its .json record can be loaded. A pickle (.pt, "
+            ".pth, .ckpt) may run code of its own when it is read: python -m prunelib convert-pickle takes out its "
+            "tensors without that."
+        )
+    weights = path.with_suffix(".safetensors")
+    if path.with_suffix(".json").is_file() and path.name != METRICS:
+        return load_structure(weights).eval()
+    return _of_directory(path.parent).eval()
+
+
+def _of_directory(folder: Path) -> nn.Module:
+    """Return the network of a run's directory, or the only saved structure in any other."""
+    if (folder / WEIGHTS).is_file() and (folder / RECORD).is_file():
+        return load_structure(folder / WEIGHTS, folder / RECORD)
+    if (folder / METRICS).is_file():
+        return _of_run(folder, read_json(folder / METRICS))
+    found = [weights for weights in sorted(folder.glob("*.safetensors")) if weights.with_suffix(".json").is_file()]
+    if len(found) != 1:
+        names = ", ".join(weights.name for weights in found) or "none"
+        raise ArtefactError(f"{folder}: holds no finished run and not one saved network (found: {names}); name a file.")
+    return load_structure(found[0])
+
+
+def _of_run(folder: Path, metrics: Any) -> nn.Module:
+    """Build the network of a run's settings at its trained weights."""
+    try:
+        settings = metrics["settings"]
+        model = build(settings["model"], settings["seed"], **metrics["facts"])
+    except (KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{folder / METRICS}: does not say what network this is ({error}); run it again."
+        ) from None
+    state = load_weights(folder / WEIGHTS)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ArtefactError(f"{folder / WEIGHTS}: not the weights of the network it was made for ({reason}).") from None
+    return model
+
+
+def _words(facts: dict[str, int]) -> str:
+    return f"{facts.get('classes')} classes and {facts.get('in_channels')} channels"
