@@ -8,27 +8,14 @@ for a number type and kept on disk. Tables of taps are those of ``prunelib.compa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+
+from prunelib.compiled import compiled
 
 Array = np.ndarray
 BLOCK = 2048  # numbers per pass: some rows of that length fit into the first cache
-
-
-def compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function without the global interpreter lock, keeping the code on disk where that is possible."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        options = {"nogil": True, "fastmath": set(fastmath) or False, "boundscheck": False}
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # no directory to write to
-            return numba.njit(**options)(function)
-
-    return decorate
 
 
 @compiled("contract")

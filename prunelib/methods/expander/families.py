@@ -1,10 +1,11 @@
-"""Families of random bipartite graphs between a layer's input and output channels; numpy only.
+"""Families of random bipartite graphs between a layer's input and output channels.
 
 A family is a function ``family(n_in, n_out, stubs, rng) -> cells``: ``stubs`` is how many edges are asked for, cells
-are sorted flat indices input * n_out + output. Its facts: ``side`` says whose degree a degree means ("inputs",
-"outputs", "larger", "smaller": the side with more or fewer vertices); ``exact`` says whether min(stubs, n_in * n_out)
-edges come out, always. Every draw is an integer of PCG64 and every comparison one of integers (``ramanujan``, which
-needs singular values, rounds them), so neither BLAS nor threads nor libm decide anything.
+are flat indices input * n_out + output by ascending input; one that comes twice is one edge. Its facts: ``side`` says
+whose degree a degree means ("inputs", "outputs", "larger", "smaller": the side with more or fewer vertices); ``exact``
+says whether min(stubs, n_in * n_out) edges come out, always. Every draw is an integer of PCG64 and every comparison one
+of integers (``ramanujan``, which needs singular values, rounds them), so neither BLAS nor threads nor libm decide
+anything.
 Source: Stewart, Michieli, Ozay, "Data-Free Model Pruning at Initialization via Expanders", CVPR-W 2023; xnet_original:
 Prabhu, Varma, Namboodiri, "Deep Expander Networks", ECCV 2018.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from prunelib.methods.expander import loops
 from prunelib.methods.expander.spectra import is_ramanujan, ramanujan_bound, singular_values
 from prunelib.registry import register
 
@@ -117,18 +119,23 @@ def rreg_merge(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> C
     Keeps about n_in * n_out * (1 - exp(-stubs / (n_in * n_out))) edges, so it is not regular, and a degree above a side
     is not clamped: it fills the graph up, until from ``FULL`` stubs per pair on it is complete.
     """
-    pairs = n_in * n_out
-    if stubs >= FULL * pairs:
-        return np.arange(pairs)
-    targets = np.repeat(np.arange(n_out, dtype=np.int32), _split(stubs, n_out, rng))
-    rng.shuffle(targets)
+    if stubs >= FULL * n_in * n_out:
+        return np.arange(n_in * n_out)
+    targets = np.repeat(np.arange(n_out), _split(stubs, n_out, rng))
+    loops.shuffle_(targets, rng.integers(1 << 64, size=stubs, dtype=np.uint64))
+    return np.repeat(np.arange(n_in) * n_out, _split(stubs, n_in, rng)) + targets
+
+
+def merged(cells: Cells, pairs: int) -> Cells:
+    """Return every cell once, ascending; ``pairs``: how many cells there could be."""
     occupied = np.zeros(pairs, dtype=bool)
-    occupied[np.repeat(np.arange(n_in) * n_out, _split(stubs, n_in, rng)) + targets] = True
+    occupied[cells] = True
     return np.flatnonzero(occupied)
 
 
 def biadjacency(cells: Cells, n_in: int, n_out: int) -> sparse.csr_array:
-    """Return the boolean matrix (n_in, n_out) that is True in the given cells (sorted flat indices, none twice)."""
+    """Return the boolean matrix (n_in, n_out) that is True in the given cells and nowhere else."""
+    cells = merged(cells, n_in * n_out)
     indptr = np.searchsorted(cells, np.arange(n_in + 1) * n_out)
     return sparse.csr_array((np.ones(cells.size, dtype=bool), cells % n_out, indptr), shape=(n_in, n_out))
 

@@ -7,13 +7,14 @@ on every machine.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 
 from prunelib import registry
 from prunelib.errors import MethodError
-from prunelib.methods.expander.families import Cells, biadjacency
+from prunelib.methods.expander.families import Cells, biadjacency, merged
 from prunelib.methods.expander.spectra import Expansion
 from prunelib.registry import Entry
 from prunelib.seeds import numpy_generator
@@ -46,14 +47,14 @@ def sample(
     rng = seed if isinstance(seed, np.random.Generator) else numpy_generator(seed, "graph", layer, family)
     if wanted is None:
         count = stubs(family, n_in, n_out, degree or 0.0, layer)
-        drawn = [entry.load()(n_in, n_out, count, rng) for _ in range(candidates)]
+        build = partial(entry.load(), n_in, n_out, count, rng)
     else:
-        drawn = [_exactly(entry, n_in, n_out, wanted, rng) for _ in range(candidates)]
-    graphs = [biadjacency(cells, n_in, n_out) for cells in drawn]
+        build = partial(_exactly, entry, n_in, n_out, wanted, rng)
     if candidates == 1:
-        return graphs[0]
+        return biadjacency(build(), n_in, n_out)
     scoring = seed if isinstance(seed, np.random.Generator) else numpy_generator(seed, "expansion", layer, family)
-    return max(graphs, key=Expansion(n_in, n_out, scoring).score)
+    score = Expansion(n_in, n_out, scoring).score
+    return biadjacency(max((build() for _ in range(candidates)), key=score), n_in, n_out)
 
 
 def stubs(family: str, n_in: int, n_out: int, degree: float, layer: str = "") -> int:
@@ -100,6 +101,6 @@ def _exactly(entry: Entry, n_in: int, n_out: int, edges: int, rng: np.random.Gen
     if entry.facts["exact"] or edges == pairs:
         return np.arange(pairs) if edges == pairs else build(n_in, n_out, edges, rng)
     count = math.ceil(-pairs * math.log1p(-edges / pairs))  # stubs that leave about so many after merging
-    while (cells := build(n_in, n_out, count, rng)).size < edges:
+    while (cells := merged(build(n_in, n_out, count, rng), pairs)).size < edges:
         count += 1 + count // 16
     return np.sort(rng.choice(cells, edges, replace=False, shuffle=False))

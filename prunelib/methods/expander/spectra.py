@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse import csgraph
 
+from prunelib.methods.expander import loops
+
 DENSE_SIDE = 1024  # up to this smaller side LAPACK on the Gram matrix is exact and fast enough; above, Lanczos
 SUBSETS = 1000  # subsets per side of the paper's expansion score
 STARTS = 4  # vertices per side that the greedy search for a bad set begins with
 ROUND = 1e-9  # slack of the comparison with the bound, so that no library's last digit decides it
-
-Bits = NDArray[np.uint64]
 
 
 def singular_values(graph: sparse.csr_array) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def expansion(graph: sparse.csr_array, rng: np.random.Generator, subsets: int = 
     (1 / 2M) sum over m = 1..M of |N(S_L)| / k_L + |N(S_R)| / k_R, k uniform in 1 .. ceil(n / 2) - 1 (1 where that is
     empty), S a uniform k-subset. Source: Stewart et al., CVPR-W 2023.
     """
-    return Expansion(*graph.shape, rng, subsets).score(graph)
+    return Expansion(*graph.shape, rng, subsets).score(cells_of(graph))
 
 
 class Expansion:
@@ -92,46 +92,25 @@ class Expansion:
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator, subsets: int = SUBSETS) -> None:
         """Draw ``subsets`` subsets of the inputs and as many of the outputs."""
-        self._inputs, self._outputs = (_subsets(side, subsets, rng) for side in (n_in, n_out))
+        self._sizes = [rng.integers(1, max((side + 1) // 2, 2), size=subsets) for side in (n_in, n_out)]
+        bits = [rng.integers(1 << 64, size=sizes.sum(), dtype=np.uint64) for sizes in self._sizes]
+        self._members = [loops.choose(*drawn) for drawn in zip((n_in, n_out), self._sizes, bits, strict=True)]
 
-    def score(self, graph: sparse.csr_array) -> float:
-        """Return the score of one graph (dimensionless, in [0, max degree]); exactly rounded, the same everywhere."""
-        rows, columns = graph.tocsr(), graph.T.tocsr()
-        means = []
-        for (members, sizes), neighbours in ((self._inputs, columns), (self._outputs, rows)):
-            ratios = _count(_reached(members, neighbours), sizes.size) / sizes
-            means.append(math.fsum(ratios.tolist()) / sizes.size)
+    def score(self, cells: NDArray[np.int64]) -> float:
+        """Return the score of the graph with these edges; exactly rounded, the same everywhere.
+
+        ``cells``: input * n_out + output of every edge, by ascending input; one that comes twice counts once. The score
+        has no dimension and lies in [0, max degree].
+        """
+        found = zip(loops.reached(cells, *self._members), self._sizes, strict=True)
+        means = [math.fsum((counts[: sizes.size] / sizes).tolist()) / sizes.size for counts, sizes in found]
         return sum(means) / 2
 
 
-def _subsets(side: int, count: int, rng: np.random.Generator) -> tuple[Bits, NDArray[np.int64]]:
-    """Draw ``count`` uniform subsets as bits, (side, ceil(count / 64)) words, and their sizes, (count,)."""
-    sizes = rng.integers(1, max((side + 1) // 2, 2), size=count)
-    ranks = rng.permuted(np.broadcast_to(np.arange(side, dtype=np.int32), (count, side)), axis=1)
-    members = np.zeros((side, -(-count // 64) * 64), dtype=bool)
-    members[:, :count] = (ranks < sizes[:, None]).T
-    return np.packbits(members, axis=1).view(np.uint64), sizes
-
-
-def _reached(members: Bits, neighbours: sparse.csr_array) -> Bits:
-    """Mark for every row vertex the subsets that hold one of its neighbours; one machine word carries 64 subsets."""
-    order = np.argsort(-np.diff(neighbours.indptr), kind="stable")
-    starts, lengths = neighbours.indptr[order], np.diff(neighbours.indptr)[order]
-    reached = np.zeros((order.size, members.shape[1]), dtype=np.uint64)
-    fetched = np.empty_like(reached)
-    longer = np.searchsorted(-lengths, -np.arange(lengths[0]))
-    for slot, having in enumerate(longer):  # the next neighbour of every vertex that has one more
-        np.take(members, neighbours.indices[starts[:having] + slot], axis=0, out=fetched[:having], mode="clip")
-        np.bitwise_or(reached[:having], fetched[:having], out=reached[:having])
-    return reached
-
-
-def _count(reached: Bits, count: int) -> NDArray[np.int64]:
-    """Count the reached vertices of every subset: (vertices, words) -> (count,)."""
-    total = np.zeros(reached.shape[1] * 64, dtype=np.int64)
-    for block in np.array_split(reached, -(-len(reached) // 255)):  # up to 255 vertices a byte is wide enough
-        total += np.unpackbits(block.view(np.uint8), axis=1).sum(axis=0, dtype=np.uint8)
-    return total[:count]
+def cells_of(graph: sparse.csr_array) -> NDArray[np.int64]:
+    """Return input * n_out + output of every edge, ascending."""
+    sources = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    return sources * graph.shape[1] + graph.indices
 
 
 def worst_expansion(graph: sparse.csr_array, starts: int = STARTS) -> tuple[float, float]:

@@ -175,7 +175,8 @@ def test_wrong_inputs_raise_as_in_torch(shape):
 
 def test_without_numba_dense_weights_are_multiplied(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "prunelib.compact.sparse.kernels", raising=False)
+    for module in ("prunelib.compiled", "prunelib.compact.sparse.kernels"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("prunelib.compact.sparse.kernels", raising=False)
     functions.kernels.cache_clear()
     try:

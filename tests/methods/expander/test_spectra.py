@@ -17,7 +17,7 @@ def biadjacency(rows):
     return sparse.csr_array(np.array(rows, dtype=bool))
 
 
-def describe(family, n_in, n_out, degree, draws=3):
+def describe(family, n_in, n_out, degree, draws=5):
     """Mean diagnostics over several draws."""
     rows = [spectra.describe(sample(family, n_in, n_out, degree, seed), RNG(seed)) for seed in range(draws)]
     return {column: float(np.mean([row[column] for row in rows])) for column in rows[0]}
