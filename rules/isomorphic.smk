@@ -46,7 +46,29 @@ rule isomorphic_train:
         "../workflow_scripts/train.py"
 
 
+# Time, memory and size of the networks of one task and model, dense and pruned, in turn.
+rule isomorphic_measure:
+    input:
+        unpack(plan.measured),
+    output:
+        costs="results/costs/isomorphic/{task}/{model}.json",
+    log:
+        "results/logs/isomorphic/{task}/{model}/measure.log",
+    benchmark:
+        "results/benchmarks/isomorphic/{task}/{model}/measure.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("measure")
+    resources:
+        **plan.resources("measure"),
+    params:
+        **plan.measure_params(),
+    script:
+        "../workflow_scripts/measure.py"
+
+
 rule isomorphic:
     input:
         plan.finished("isomorphic"),
+        plan.costs("isomorphic"),
         "results/tables/isomorphic.csv",

@@ -13,6 +13,7 @@ rule collect_part:
         metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
         slim=lambda wildcards: plan.records("slim.json", wildcards.paper),
         diagnostics=lambda wildcards: plan.records("diagnostics.json", wildcards.paper),
+        costs=lambda wildcards: plan.costs(wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -37,10 +38,12 @@ rule collect:
         metrics=plan.files("metrics.json"),
         slim=plan.records("slim.json"),
         diagnostics=plan.records("diagnostics.json"),
+        costs=plan.costs(),
     output:
         all_runs="results/tables/all_runs.csv",
         summary="results/tables/summary.csv",
         claims="results/tables/claims.csv",
+        modes="results/tables/modes.csv",
         scorecard="results/tables/scorecard.csv",
         runtimes="results/provenance/runtimes.csv",
     log:
@@ -88,6 +91,7 @@ rule build_page:
         PUBLISHED,
         runs="results/tables/all_runs.csv",
         scorecard="results/tables/scorecard.csv",
+        modes="results/tables/modes.csv",
         parts=expand("results/tables/{paper}.csv", paper=plan.parts()),
         runtimes="results/provenance/runtimes.csv",
         figures=rules.draw_figures.output,

@@ -10,8 +10,8 @@ def main(step: Step) -> None:
     tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
-    lists = step.lists
-    collect(lists["metrics"], tables, step.outputs.get("runtimes"), lists["slim"], lists["diagnostics"])
+    more = [step.lists[name] for name in ("slim", "diagnostics", "costs")]
+    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), *more)
 
 
 if "snakemake" in globals():

@@ -26,6 +26,12 @@ class Times:
         """Median in milliseconds."""
         return statistics.median(self.ms)
 
+    @property
+    def iqr(self) -> float:
+        """Interquartile range in milliseconds."""
+        low, _, high = statistics.quantiles(self.ms, n=4)
+        return high - low
+
     def ratio(self, base: Times) -> float:
         """Median over rounds of this step's time by another one's in the same round."""
         return statistics.median(own / other for own, other in zip(self.ms, base.ms, strict=True))

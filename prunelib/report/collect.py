@@ -9,6 +9,8 @@ from typing import Any
 from prunelib.config import PARTS
 from prunelib.errors import ArtefactError
 from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
+from prunelib.report.modes import COLUMNS as MODE_COLUMNS
+from prunelib.report.modes import modes
 from prunelib.report.scorecard import COLUMNS as SCORECARD_COLUMNS
 from prunelib.report.scorecard import scorecard
 from prunelib.report.summary import SUMMARY_COLUMNS, summarise
@@ -19,6 +21,7 @@ from prunelib.storage.files import read_json
 
 ALL_RUNS = "all_runs"
 TIMES = ("wall_s", "cpu_s", "steps", "step_ms", "peak_rss_mb", "peak_gpu_mb")
+COSTS = ("macs_torch_pruning", "file_mb", "forward_mb_batch1", "forward_mb_batch16")
 # What becomes columns, with this prefix, of the row that ``prunelib.methods.expander.diagnose.whole`` describes.
 GRAPH = "graph_"
 MEASURES = (
@@ -33,22 +36,27 @@ def collect(
     runtimes: Path | None = None,
     slim: Sequence[Path] = (),
     diagnostics: Sequence[Path] = (),
+    costs: Sequence[Path] = (),
 ) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
     ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``slim`` are slim.json
     paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
     ``diagnostics`` are diagnostics.json paths: what they say of a whole network becomes columns named graph_*.
+    ``costs`` are files of ``prunelib.measure.network``: sizes become columns, times go to ``runtimes``.
     ``tables`` maps names to CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison
-    and its outcome), "scorecard" (published values and claims beside ours) or a part of the grid ("oes" ...). Timing
-    and provenance go to ``runtimes`` only, so equal results give equal bytes. Raises ArtefactError for a file that is
-    torn or foreign and for a table nobody knows.
+    and its outcome), "modes" (which ranking of channels wins), "scorecard" (published values and claims beside ours) or
+    a part of the grid ("oes" ...). Timing and provenance go to ``runtimes`` only, so equal results give equal bytes.
+    Raises ArtefactError for a file that is torn or foreign and for a table nobody knows.
     """
     cut = {Path(path).parent: _slim(Path(path)) for path in slim}
     graphs = {Path(path).parent: _graphs(Path(path)) for path in diagnostics}
+    measured = {run: found for path in costs for run, found in _costs(Path(path)).items()}
     records = sorted(
         (
-            _record(path) | {"slim": cut.get(path.parent, {}), "graphs": graphs.get(path.parent, {})}
+            _record(path)
+            | {"slim": cut.get(path.parent, {}), "graphs": graphs.get(path.parent, {})}
+            | {"costs": measured.get("/".join(path.absolute().parent.parts[-6:]), {})}
             for path in map(Path, metrics)
         ),
         key=_order,
@@ -62,12 +70,14 @@ def collect(
             write_table(path, SUMMARY_COLUMNS, summarise(runs).to_dict("records"))
         elif name == "claims":
             write_table(path, OUTCOME_COLUMNS, outcome_rows(judge(runs)))
+        elif name == "modes":
+            write_table(path, MODE_COLUMNS, modes(runs))
         elif name == "scorecard":
             write_table(path, SCORECARD_COLUMNS, scorecard(runs, judge(runs)))
         elif name in (ALL_RUNS, *PARTS):
             write_table(path, *_columns_and_rows([row for row in rows if name in (ALL_RUNS, row["paper"])]))
         else:
-            allowed = ", ".join((ALL_RUNS, "summary", "claims", "scorecard", *PARTS))
+            allowed = ", ".join((ALL_RUNS, "summary", "claims", "modes", "scorecard", *PARTS))
             raise ArtefactError(f"{path}: no table is called '{name}'. Allowed: {allowed}.")
 
 
@@ -104,6 +114,15 @@ def _slim(path: Path) -> dict[str, Any]:
     return record
 
 
+def _costs(path: Path) -> dict[str, dict[str, Any]]:
+    """Read one file of measured networks, by the path of their runs; a stand-in of stub mode has none."""
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("runs", {}), dict):
+        raise ArtefactError(f"{path}: not a record of measured networks; delete it and run again.")
+    shared = {name: record.get(name) for name in ("threads", "gpu")}
+    return {run: found | {"timing": found["timing"] | shared} for run, found in record.get("runs", {}).items()}
+
+
 def _graphs(path: Path) -> dict[str, Any]:
     """Read what one diagnostics.json says of the whole network, by the names of its columns."""
     record = read_json(path)
@@ -125,7 +144,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     labels = {name: record["run"][name] for name in (*LABELS, "seed")}
     state = {"status": record["status"], "scale": record.get("scale", ""), "why": record.get("why", "")}
     sizes = {f"{name}_slim": value for name, value in (record["slim"].get("slim") or {}).items()}
-    return labels | state | record["metrics"] | sizes | record["graphs"]
+    measured = {name: value for name, value in record["costs"].get("size", {}).items() if name in COSTS}
+    return labels | state | record["metrics"] | sizes | record["graphs"] | measured
 
 
 def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
@@ -134,6 +154,7 @@ def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[
         labels = {name: record["run"][name] for name in (*LABELS, "seed")}
         times = {name: (record.get("timing") or {}).get(name) for name in TIMES}
         times |= {f"slim.{name}": value for name, value in (record["slim"].get("timing") or {}).items()}
+        times |= {f"cost.{name}": value for name, value in record["costs"].get("timing", {}).items()}
         row = {"path": Run(**labels).path, "paper": labels["paper"], "status": record["status"], **times}
         rows.append(row | _flat(record.get("provenance") or {}))
     seen = {key for row in rows for key in row} - {"path", "paper", "status", *TIMES}

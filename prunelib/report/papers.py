@@ -31,6 +31,10 @@ COST = (
     "macs_compact",
     "parameters_slim",
     "macs_slim",
+    "macs_torch_pruning",
+    "file_mb",
+    "forward_mb_batch1",
+    "forward_mb_batch16",
 )
 # The metrics of a table of mask searches, where a method reports any.
 SEARCH = (

@@ -12,6 +12,7 @@ from prunelib.report.captions import CAPTIONS, Caption
 from prunelib.report.claims import EQUAL_WITHIN, MIN_PAIRS
 from prunelib.report.findings import findings
 from prunelib.report.judge import Judgement, Result
+from prunelib.report.page_isomorphic import modes_tables, speed_tables
 from prunelib.report.page_more import scorecard_table, slim_table
 from prunelib.report.page_tables import (
     ANSWERS,
@@ -85,7 +86,9 @@ def section(
         "costs": results_tables(mine, runtimes, COST, "Size and cost"),
         "searches": _where_measured(mine, runtimes, SEARCH, "Mask search"),
         "graphs": _where_measured(mine, runtimes, GRAPHS, "Masks as graphs"),
+        "modes": modes_tables(tables / "modes.csv") if part.key == "isomorphic" else [],
         "slim": slim_table(mine, runtimes),
+        "speeds": speed_tables(mine, runtimes),
         "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
         "figures": [_figure(caption, figures) for caption in CAPTIONS if caption.part == part.key],
         "lost": lost_runs(mine),

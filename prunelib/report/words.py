@@ -72,6 +72,12 @@ METRICS: dict[str, Metric] = {
         Metric("macs_compact", "MMACs, compact", "million multiply-accumulates of the smaller network", "", 2, 1e-6),
         _count("parameters_slim", "Parameters, slimmed", "parameters of the slimmed network as it was saved"),
         Metric("macs_slim", "MMACs, slimmed", "million multiply-accumulates of the slimmed network", "", 2, 1e-6),
+        Metric(
+            "macs_torch_pruning", "MMACs, torch-pruning", "by the counter of the papers: norms, biases too", "", 2, 1e-6
+        ),
+        Metric("file_mb", "File", "size of the stored weights", "MiB", 3),
+        Metric("forward_mb_batch1", "Memory, 1", "most memory that weights and activations of one input take", "MiB"),
+        Metric("forward_mb_batch16", "Memory, 16", "the same of a batch of 16", "MiB"),
         Metric("search_threshold", "Threshold", "the lowest logit that the mask keeps", "", 3),
         Metric("search_mean_logit", "Mean logit", "mean of all logits after the search", "", 3),
         Metric("search_psnr_det", "PSNR, untrained", "of the picture the masked network draws before training", "dB"),

@@ -28,6 +28,7 @@ RESOURCES = {
     "denoise": {"mem_mb": 4000, "runtime": 720, "gpu": True},
     "slim": {"mem_mb": 2000, "runtime": 30, "gpu": False},
     "diagnose": {"mem_mb": 2000, "runtime": 30, "gpu": False},
+    "measure": {"mem_mb": 4000, "runtime": 60, "gpu": True},
     "report": {"mem_mb": 2000, "runtime": 30, "gpu": False},
 }
 
@@ -114,6 +115,34 @@ class Plan:
             settings = {key: value for key, value in settings.items() if key not in ("recipe", "scale")}
         code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
         return {"settings": settings, "code": code, "mode": self.settings.mode}
+
+    def measured(self, wildcards: Any) -> dict[str, Any]:
+        """Input files of the job that measures a task's and model's networks side by side, dense and pruned."""
+        runs = self._group(wildcards)
+        smaller = [run for run in runs if self.stage(run) == "structure"]
+        structures = [path(run, f"pruned.{kind}") for kind in ("safetensors", "json") for run in smaller]
+        weights = [path(run, "weights.safetensors") for run in runs]
+        return {"data": data_path(self.grid.data(runs[0])), "weights": weights, "structures": structures}
+
+    def measure_params(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the params of the rule that measures networks: their task and model, its code, the mode."""
+
+        def all_of(wildcards: Any) -> dict[str, Any]:
+            found = self.params_of(self._group(wildcards)[0], "measure")
+            kept = {name: found["settings"][name] for name in ("task", "model", "seed")}
+            return found | {"settings": kept}
+
+        return {name: lambda wildcards, name=name: all_of(wildcards)[name] for name in ("settings", "code", "mode")}
+
+    def costs(self, paper: str | None = None) -> list[str]:
+        """What says how much networks cost: one file per task and model of structural pruning."""
+        runs = [run for run in self.grid.of("isomorphic") if paper in (None, "isomorphic")]
+        return sorted({f"results/costs/isomorphic/{run.task}/{run.model}.json" for run in runs})
+
+    def _group(self, wildcards: Any) -> list[Run]:
+        """The isomorphic runs of one task and model, dense ones first."""
+        runs = [run for run in self.grid.of("isomorphic") if (run.task, run.model) == (wildcards.task, wildcards.model)]
+        return sorted(runs, key=lambda run: (self.stage(run) == "structure", run))
 
     def data(self) -> list[str]:
         """Every data set the grid uses."""

@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from prunelib.masks.mask import Mask
-from prunelib.measure.cost import latency, macs, macs_kept, parameters, peak_memory_mb
+from prunelib.measure.cost import (
+    forward_memory_mb,
+    latency,
+    macs,
+    macs_kept,
+    macs_torch_pruning,
+    parameters,
+    peak_memory_mb,
+)
 from prunelib.tasks.base import prunable
 
 
@@ -79,8 +87,37 @@ def test_latency_is_the_median_after_warm_up():
     found = latency(model, torch.zeros(1), repeats=5, warm_up=2)
     assert model.calls == 7 and model.training
     assert 20 <= found["latency_ms"] < 200 and 0 <= found["latency_iqr_ms"] < 200
+    assert found["threads"] == torch.get_num_threads()
 
 
 def test_peak_memory_is_that_of_this_process_in_mebibytes():
     now = psutil.Process().memory_info().rss / 2**20
     assert 0.9 * now <= peak_memory_mb() < 100 * now
+
+
+def test_the_other_counter_adds_biases_and_norms():
+    """Biases: one each per value; the norm: two per value; the pool: one per value it reads."""
+    network = _network()
+    biases, norm, pool = 9 * 9 * 4 + 4 * 4 * 8 + 5, 2 * 9 * 9 * 4, 4 * 4 * 8
+    example = torch.zeros(3, 3, 9, 9)
+    assert macs_torch_pruning(network, example) == macs(network, example) + biases + norm + pool
+    assert network.training and not any(module._forward_hooks for module in network.modules())
+
+
+def test_memory_of_a_pass_counted_by_hand():
+    """While the second layer computes, the weights, the input, the first layer's output and its own are alive."""
+    network = nn.Sequential(nn.Linear(10, 2000, bias=False), nn.ReLU(inplace=True), nn.Linear(2000, 4, bias=False))
+    example = torch.zeros(50, 10)
+    values = 10 * 2000 + 2000 * 4 + 50 * 10 + 50 * 2000 + 50 * 4
+    assert forward_memory_mb(network, example) == 4 * values / 2**20
+    assert network.training
+
+
+def test_memory_counts_views_once_and_what_is_dropped_no_more():
+    class Halves(nn.Module):
+        def forward(self, x):
+            for _ in range(5):
+                x = (x.reshape(-1) * 2)[: x.numel()].reshape(x.shape)
+            return x
+
+    assert forward_memory_mb(Halves(), torch.zeros(1000, 3)) == 3 * 4 * 3000 / 2**20

@@ -20,6 +20,7 @@ def test_times_are_taken_in_turn():
 def test_a_ratio_is_the_median_over_pairs():
     own, other = Times((4.0, 9.0, 2.0)), Times((1.0, 3.0, 2.0))
     assert own.median == 4 and own.ratio(other) == 3
+    assert Times((1.0, 2.0, 3.0, 4.0, 5.0)).iqr == 3
 
 
 def test_a_training_step_is_one_of_adam_under_the_mask():

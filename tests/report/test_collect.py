@@ -1,6 +1,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from prunelib.errors import ArtefactError, PrunelibError
@@ -107,6 +108,28 @@ def test_a_stub_of_a_slim_network_adds_nothing_and_a_foreign_one_is_named(tmp_pa
     slim.write_text('{"slim": 3}')
     with pytest.raises(ArtefactError, match="not a record of a compacted network"):
         collect([path], {}, slim=[slim])
+
+
+def test_sizes_of_measured_networks_are_columns_and_their_times_are_not(tree):
+    root, _ = tree
+    runs = read_table(root / "tables" / "isomorphic.csv")
+    cut = runs.budget == "macs0.5"
+    assert set(runs[cut].file_mb) == {0.25} and set(runs[~cut].file_mb) == {0.5}
+    assert set(runs[cut].macs_torch_pruning) == {2_100_000} and "cpu_batch1_ms" not in runs
+    times = read_table(root / "provenance" / "runtimes.csv").set_index("path")
+    row = times.loc["isomorphic/classify-digits/vit-tiny/local/macs0.5/seed1"]
+    assert (row["cost.cpu_batch16_ms"], row["cost.cpu_batch16_speedup"], row["cost.threads"]) == (6.0, 1.5, 2)
+    assert np.isnan(times.loc["oes/denoise-coffee/hourglass/dense/full/seed1"]["cost.threads"])
+
+
+def test_a_stub_of_measured_networks_adds_nothing_and_a_foreign_file_is_named(tmp_path):
+    path = write_run(tmp_path, RUN, {"psnr_final": 20.5})
+    (tmp_path / "costs.json").write_text('{"stub": true}')
+    collect([path], {"oes": tmp_path / "oes.csv"}, costs=[tmp_path / "costs.json"])
+    assert "file_mb" not in (tmp_path / "oes.csv").read_text()
+    (tmp_path / "costs.json").write_text('{"runs": 3}')
+    with pytest.raises(ArtefactError, match="not a record of measured networks"):
+        collect([path], {}, costs=[tmp_path / "costs.json"])
 
 
 def test_what_diagnostics_say_of_the_network_is_columns(tree):

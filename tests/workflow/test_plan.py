@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -73,3 +74,22 @@ def test_snakemake_plans_the_rounds_and_the_transfer_of_their_mask(checkout: Che
     checkout.write(raw | {"mode": "stub", "grid": {"oes": [block | other for other in blocks]}})
     planned = checkout.planned("oes")
     assert (planned["oes_mask"], planned["oes_train"]) == (15, 15)
+
+
+def test_networks_of_one_task_and_model_are_measured_in_one_job_dense_ones_first() -> None:
+    blocks = [
+        {"methods": ["dense"], "recipe": "train"},
+        {"methods": ["structural"], "budgets": ["macs0.5"], "recipe": "train"},
+    ]
+    shared = {"tasks": ["classify"], "models": ["vgg", "resnet_small"], "seeds": [0, 1]}
+    raw = copy.deepcopy(SMALL)
+    raw["recipes"]["train"] = {"loop": "classify"}
+    plan = Plan(raw | {"grid": {"isomorphic": [shared | block for block in blocks]}})
+    assert plan.costs() == [f"results/costs/isomorphic/classify/{name}.json" for name in ("resnet_small", "vgg")]
+    assert plan.costs("oes") == []
+    job = SimpleNamespace(task="classify", model="vgg")
+    files, dense = plan.measured(job), Run("isomorphic", "classify", "vgg", "dense", "full", 1)
+    assert files["weights"][1] == path(dense, "weights.safetensors") and len(files["weights"]) == 4
+    assert [Path(file).name for file in files["structures"]] == ["pruned.safetensors"] * 2 + ["pruned.json"] * 2
+    settings = plan.measure_params()["settings"](job)
+    assert settings.keys() == {"task", "model", "seed"}
