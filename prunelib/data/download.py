@@ -20,7 +20,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at an address with the sha256 it must have, and its size in bytes where it is known."""
+    """A file at an address with the sha256 it must have, and its size in bytes where it is known.
+
+    leading: only the first digits (8 or more) of the sha256 are known, as torch.hub's file names hold them.
+    """
 
     url: str
     sha256: str
     size: int | None = None
+    leading: bool = False
 
     def __str__(self) -> str:
         return shown(self.url)
+
+    def fits(self, found: str) -> bool:
+        """Whether a file has the sha256 it must have."""
+        return found.startswith(self.sha256) if self.leading else found == self.sha256
 
     @property
     def name(self) -> str:
@@ -81,7 +89,7 @@ def obtain(remote: Remote, mirror: str | None = None) -> Path:
     if mirror is None:
         return fetch(remote)
     if is_url(mirror):
-        return fetch(Remote(f"{mirror.rstrip('/')}/{remote.name}", remote.sha256, remote.size))
+        return fetch(replace(remote, url=f"{mirror.rstrip('/')}/{remote.name}"))
     return verified(Path(mirror).expanduser() / remote.name, remote.sha256)
 
 
@@ -96,25 +104,41 @@ def verified(path: Path, digest: str | None) -> Path:
 
 def fetch(remote: Remote) -> Path:
     """Return the cached copy of a file, downloading it if need be; safe against other processes that do the same."""
-    digest = _proper(remote.sha256, str(remote))
+    _check_digest(remote)
     _check_address(remote.url)
-    target = cache() / f"{digest}-{remote.name}"
+    target = cache() / f"{remote.sha256}-{remote.name}"
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     with _alone(target.with_name(f".{target.name}.lock")):
         if target.exists():
-            if sha256(target) == digest:
+            if remote.fits(sha256(target)):
                 return target
             log.warning("%s: damaged; fetching it again.", target)
             target.unlink()
         resumed = part.exists()
         found = _complete(remote, part)
-        if found != digest and resumed:  # the older part may have been the bad one
+        if not remote.fits(found) and resumed:  # the older part may have been the bad one
             found = _complete(remote, part)
-        if found != digest:
-            raise DataError(f"{remote}: has sha256 {found}; expected {digest}. Nothing was kept.")
+        if not remote.fits(found):
+            raise DataError(f"{remote}: has sha256 {found}; expected {remote.sha256}. Nothing was kept.")
         os.replace(part, target)
     return target
+
+
+def read_text(url: str, limit: int = 4096) -> str:
+    """Return a short text from an address, under the rules of ``fetch``; raises DataError when it can't be had."""
+    _check_address(url)
+    request = urllib.request.Request(url, headers={"User-Agent": f"prunelib/{prunelib.__version__}"})
+    for pause in (*PAUSES, None):
+        try:
+            with _opener(url).open(request, timeout=TIMEOUT) as answer:
+                return answer.read(limit).decode()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            passing = not isinstance(error, urllib.error.HTTPError) or error.code >= 500 or error.code == 429
+            if pause is None or not passing:
+                raise DataError(f"{shown(url)}: can't be read ({str(error) or type(error).__name__}).") from None
+            time.sleep(pause)
+    raise AssertionError("the last pause is None")
 
 
 def _complete(remote: Remote, part: Path) -> str:
@@ -129,7 +153,7 @@ def _complete(remote: Remote, part: Path) -> str:
             log.warning("%s: %s; next attempt in %g s.", remote, error, pause)
             time.sleep(pause)
     found = sha256(part)
-    if found != remote.sha256:
+    if not remote.fits(found):
         part.unlink()
     return found
 
@@ -181,6 +205,13 @@ def _proper(digest: str, where: str) -> str:
     if not re.fullmatch("[0-9a-f]{64}", digest):
         raise DataError(f"{where}: '{digest}' is no sha256; it has 64 digits 0-9 and a-f.")
     return digest
+
+
+def _check_digest(remote: Remote) -> None:
+    if not remote.leading:
+        _proper(remote.sha256, str(remote))
+    elif not re.fullmatch("[0-9a-f]{8,64}", remote.sha256):
+        raise DataError(f"{remote}: '{remote.sha256}' does not begin a sha256; 8 digits 0-9 and a-f are needed.")
 
 
 def _loopback(host: str | None) -> bool:

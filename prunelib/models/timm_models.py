@@ -7,6 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from prunelib.errors import ConfigError, nearest
+from prunelib.models.first_weights import timm_with_weights
 from prunelib.options import Count, Positive, Share, Word
 from prunelib.registry import register
 
@@ -52,11 +53,14 @@ def timm_model(
     image_side: Count | None = None,
     drop_rate: Share = 0.0,
     drop_path_rate: Share = 0.0,
+    weights: str | None = None,
 ) -> nn.Module:
-    """Any timm architecture by name (for example deit_tiny_distilled_patch16_224), at its random initial weights.
+    """Any timm architecture by name (for example deit_tiny_distilled_patch16_224).
 
-    image_side: for architectures with a fixed image size; None = that of the name. Raises ConfigError for a name that
-    timm does not have or an option that the architecture does not take.
+    image_side: for architectures with a fixed image size; None = that of the name. weights: a local safetensors file of
+    the architecture's first weights, whatever classes they are for (results/pretrained/timm/<name>.safetensors is made
+    from the published ones); None = random. Raises ConfigError for a name that timm does not have or an option that the
+    architecture does not take, ArtefactError for weights that don't fit.
     """
     if not timm.is_model(name):
         hint = nearest(name, timm.list_models())
@@ -64,6 +68,8 @@ def timm_model(
     wanted = {"img_size": image_side, "drop_rate": drop_rate or None, "drop_path_rate": drop_path_rate or None}
     given = {key: value for key, value in wanted.items() if value is not None}
     try:
+        if weights is not None:
+            return timm_with_weights(name, weights, classes, in_channels, given)
         return timm.create_model(name, pretrained=False, num_classes=classes, in_chans=in_channels, **given)
     except TypeError as error:
         raise ConfigError(f"model timm: '{name}' does not take these options ({error}).") from None

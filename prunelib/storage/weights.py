@@ -52,3 +52,25 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         return safetensors.torch.load(bytes(content))
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ArtefactError(f"{path}: not valid safetensors ({error}); delete it and run again.") from None
+
+
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read any safetensors file to the CPU, also one that another program wrote: such files have no checksum.
+
+    Raises ArtefactError as ``load_weights`` does, and for a pickle.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ArtefactError(
+            f"{path}: only .safetensors files are read. If it is a pickle (.pt, .pth), python -m prunelib "
+            "convert-pickle takes out its tensors."
+        )
+    try:
+        with open(path, "rb") as stream:
+            ours = stream.read(DIGEST.start)[8:] == OPENING
+        if not ours:
+            return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such file.") from None
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{path}: can't be read as safetensors ({error}).") from None
+    return load_weights(path)
