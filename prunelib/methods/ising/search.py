@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from prunelib import registry
 from prunelib.masks.mask import Mask
-from prunelib.measure.accuracy import accuracy
 from prunelib.methods.callbacks import Callback
+from prunelib.methods.ising.controls import controls
 from prunelib.methods.ising.counts import Kept
 from prunelib.methods.ising.energy import Scene
-from prunelib.methods.ising.evolution import FEWEST, children, initial, select
-from prunelib.methods.ising.gates import discover, evaluating, gated_forward
+from prunelib.methods.ising.evolution import children, initial, select
+from prunelib.methods.ising.gates import discover, gated_forward
 from prunelib.methods.ising.rest import Rest, owned
 from prunelib.options import Count, Fraction, Word
 from prunelib.registry import register
-from prunelib.seeds import generator as stream
 from prunelib.tasks.classify import Classify
 
 TOP_UPS = 16  # attempts to add random units to the frozen state, each until one does not fit
@@ -152,14 +151,8 @@ class Search(Callback):
 
     def finish(self, model: nn.Module) -> Mask:
         """Set everything that belongs to shut units to zero for good; return the mask of the prunable weights."""
-        units, size = self.scene.units, self.scene.units.size
-        share = float(self.scene.kept.fraction(self.best[None])[0])
-        draw = stream(self.task.seed, "random-state")
-        chance = self.scene.kept.fit(initial(FEWEST, size, self.plan.p0, draw), share, draw)[0]
-        self._controls = {
-            "top1_full": self._top1(model, torch.ones(size, dtype=torch.bool)),
-            "top1_random": self._top1(model, chance),
-        }
+        units = self.scene.units
+        self._controls = controls(model, self.task, self.scene.kept, self.best, self.plan.p0)
         shut = units.split(~self.best)
         mask = self.scene.kept.mask(self.best)
         mask.apply_(model)
@@ -170,19 +163,9 @@ class Search(Callback):
         return mask
 
     def metrics(self, model: nn.Module) -> dict[str, float | None]:
-        """Return the share of units on, the upstream count, and two controls on the trained weights before settling.
-
-        top1_full: all gates open; top1_random: a random state that keeps as much as the best one.
-        """
+        """Return the share of units on, the upstream count, and what ``controls`` measured before settling."""
         upstream = self.scene.kept.fraction(self.best[None], "upstream")
         return {"units": float(self.best.double().mean()), "density_upstream": float(upstream[0]), **self._controls}
-
-    def _top1(self, model: nn.Module, state: Tensor) -> float | None:
-        """Return the test accuracy of the unsettled network under one state."""
-        gates = {name: gate[0] for name, gate in self.scene.gates(state[None], self.task.device).items()}
-        with evaluating(model):
-            batches = self.task.fold("test", self.task.batch_size)
-            return accuracy(lambda x: gated_forward(model, self.scene.units, gates, x), batches)["top1"]
 
     def _search(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
         """Make one generation: children, fitted to the budget, costed on this batch, each against its parent."""
