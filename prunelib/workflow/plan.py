@@ -18,10 +18,12 @@ from prunelib.runs import Grid, Run
 from prunelib.workflow.digest import code_digest, used_by
 
 RUNS = "results/runs"
+WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 # What one job of each step asks for: memory in MB, run time in minutes, whether a GPU helps it.
 RESOURCES = {
     "prepare_data": {"mem_mb": 2000, "runtime": 60, "gpu": False},
+    "first_weights": {"mem_mb": 4000, "runtime": 60, "gpu": False},
     "find_mask": {"mem_mb": 2000, "runtime": 240, "gpu": True},
     "train": {"mem_mb": 2000, "runtime": 720, "gpu": True},
     "prune_structure": {"mem_mb": 3000, "runtime": 60, "gpu": True},
@@ -48,7 +50,8 @@ class Plan:
         labels = {name: {getattr(run, name) for run in runs} for name in ("task", "model", "method", "budget")}
         found = {name: "|".join(sorted(map(re.escape, values))) or "none" for name, values in labels.items()}
         data = "|".join(sorted({re.escape(self.grid.data(run)) for run in runs})) or "none"
-        return found | {"seed": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
+        published = {"builder": "timm|torchvision", "architecture": WORD}
+        return found | published | {"seed": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
 
     def methods(self, *stages: str) -> str:
         """Regular expression of the method labels whose masks are found at one of these stages."""
@@ -88,7 +91,26 @@ class Plan:
             files |= {"mask": path(run, "mask.h5")}
         if step == "diagnose":
             files["mask"] = path(run, "mask.h5")
+        return files | self._model_files(run)
+
+    def _model_files(self, run: Run) -> dict[str, str]:
+        """The files a run's model is built from: first weights, or a saved network and its record."""
+        options = self.settings.named("models", run.model).options
+        files = {}
+        if weights := options.get("weights"):
+            files["first_weights"] = weights
+        if saved := options.get("location"):
+            files |= {"saved": saved, "saved_record": str(Path(saved).with_suffix(".json"))}
         return files
+
+    def first_weights_params(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the params of the rule that fetches published weights: which ones, its code, the mode."""
+        code = code_digest(SCRIPTS / "first_weights.py")
+        return {
+            "spec": lambda wildcards: {"builder": wildcards.builder, "name": wildcards.architecture},
+            "code": lambda wildcards: code,
+            "mode": lambda wildcards: self.settings.mode,
+        }
 
     def _location(self, run: Run) -> str | None:
         """The file of the user's that a run's method reads, so that another one finds its mask again."""
@@ -147,6 +169,11 @@ class Plan:
     def data(self) -> list[str]:
         """Every data set the grid uses."""
         return sorted({data_path(self.grid.data(run)) for run in self.grid.runs})
+
+    def first_weights(self) -> list[str]:
+        """Every file of first weights that the grid's models begin with."""
+        found = (self._model_files(run).get("first_weights") for run in self.grid.runs)
+        return sorted({weights for weights in found if weights})
 
     def source(self, label: str) -> dict[str, Any]:
         """What prepares a data set: its source, options and the digest of the code."""

@@ -93,3 +93,39 @@ def test_networks_of_one_task_and_model_are_measured_in_one_job_dense_ones_first
     assert [Path(file).name for file in files["structures"]] == ["pruned.safetensors"] * 2 + ["pruned.json"] * 2
     settings = plan.measure_params()["settings"](job)
     assert settings.keys() == {"task", "model", "seed"}
+
+
+PRETRAINED = "results/pretrained/timm/resnet18.tv_in1k.safetensors"
+
+
+def pretrained() -> dict[str, Any]:
+    """A dense and a pruned run of a network that begins with published weights."""
+    model = {"builder": "timm", "name": "resnet18.tv_in1k", "weights": PRETRAINED}
+    recipe = {"loop": "classify", "epochs": 0}
+    shared = {"tasks": ["classify"], "models": ["net"], "recipe": "none"}
+    pruned = {"methods": ["structural"], "budgets": ["macs0.5"]}
+    return {
+        "seeds": [0],
+        "data": {"digits": {"source": "digits"}},
+        "tasks": {"classify": {"kind": "classify", "data": "digits", "size": 64}},
+        "models": {"net": model},
+        "recipes": {"none": recipe},
+        "grid": {"isomorphic": [shared | {"methods": ["dense"]}, shared | pruned]},
+    }
+
+
+def test_published_weights_are_an_input_of_every_step_that_builds_the_network() -> None:
+    plan = Plan(pretrained())
+    assert plan.first_weights() == [PRETRAINED]
+    for run in plan.grid.runs:
+        steps = ("train",) if run.method == "dense" else ("prune_structure", "train")
+        assert {plan.inputs_of(run, step)["first_weights"] for step in steps} == {PRETRAINED}
+
+
+def test_snakemake_fetches_published_weights_once_and_before_the_rest(checkout: Checkout) -> None:
+    checkout.write(pretrained())
+    assert checkout.planned("data") == {"data": 1, "prepare_data": 1, "first_weights": 1}
+    planned = checkout.planned("isomorphic", "--config", "mode=stub")
+    assert planned["first_weights"] == 1 and planned["isomorphic_train"] == 2
+    checkout.snakemake(PRETRAINED, "--config", "mode=stub")
+    assert (checkout.path / PRETRAINED).is_file()
