@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from prunelib.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).parent
+FILES = ("parent", "statistics")  # arguments of methods that are files of earlier steps
 T = TypeVar("T")
 
 
@@ -108,7 +109,8 @@ def _entries_of(path: Path) -> tuple[Entry, ...]:
 def _signature(node: ast.FunctionDef | ast.ClassDef) -> tuple[dict[str, Option], tuple[str, ...]]:
     """Read the options (keyword-only parameters: what a configuration may set) and the names of the other arguments.
 
-    A keyword-only ``parent`` is not an option: it is an earlier run's file, which the workflow supplies.
+    A keyword-only ``parent`` or ``statistics`` is not an option: it is an earlier step's file, which the workflow
+    supplies.
     """
     if isinstance(node, ast.ClassDef):
         inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
@@ -116,7 +118,7 @@ def _signature(node: ast.FunctionDef | ast.ClassDef) -> tuple[dict[str, Option],
             return {}, ()
         node = inits[0]
     pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    options = {argument.arg: _option(argument, default) for argument, default in pairs if argument.arg != "parent"}
+    options = {argument.arg: _option(argument, default) for argument, default in pairs if argument.arg not in FILES}
     return options, tuple(argument.arg for argument in node.args.args)
 
 

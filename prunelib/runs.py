@@ -18,12 +18,19 @@ BUDGETS = {
     "density": "a fraction of the prunable weights, 0 < density <= 1",
     "degree": "edges per channel, an integer >= 1",
     "macs": "a fraction of the MACs, 0 < macs <= 1",
+    "parameters": "a fraction of the parameters, 0 < parameters <= 1",
+    "latency": "a fraction of the measured latency, 0 < latency <= 1",
+    "gmacs": "MACs of one input in 10^9, 0 < gmacs",
+    "ratio": "the share of channels to remove, as published, 0 < ratio < 1",
 }
-_BUDGET = re.compile(r"(?P<kind>density|degree|macs)(?P<value>[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?)")
+_KINDS = "|".join(kind for kind in BUDGETS if kind != "full")
+_BUDGET = re.compile(rf"(?P<kind>{_KINDS})(?P<value>[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?)")
 
 
 def _possible(kind: str, value: float) -> bool:
-    return value >= 1 and value.is_integer() if kind == "degree" else 0 < value <= 1
+    if kind == "degree":
+        return value >= 1 and value.is_integer()
+    return value > 0 and (kind == "gmacs" or value < 1 or (value == 1 and kind != "ratio"))
 
 
 @dataclass(frozen=True, order=True)

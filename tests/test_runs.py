@@ -19,7 +19,9 @@ fractions = st.floats(1e-6, 1.0, exclude_min=False)
 budgets = st.one_of(
     st.just(Budget("full")),
     st.builds(Budget, st.just("density"), fractions),
-    st.builds(Budget, st.just("macs"), fractions),
+    st.builds(Budget, st.sampled_from(["macs", "parameters", "latency"]), fractions),
+    st.builds(Budget, st.just("ratio"), st.floats(1e-6, 0.9999)),
+    st.builds(Budget, st.just("gmacs"), st.floats(1e-3, 1e3)),
     st.builds(Budget, st.just("degree"), st.integers(1, 4096).map(float)),
 )
 

@@ -68,6 +68,14 @@ def synflow(options: Mapping[str, Any]) -> str | None:
     return ranking(options)
 
 
+@register("option_rule", "structural")
+def structural(options: Mapping[str, Any]) -> str | None:
+    """Refuse a batch to time where nothing is timed."""
+    if options["latency_batch"] is not None and options["budget"] != "latency":
+        return f"latency_batch is for latency budgets, not {options['budget']}. Leave latency_batch out."
+    return None
+
+
 @register("option_rule", "imp")
 def imp(options: Mapping[str, Any]) -> str | None:
     """Refuse a cut of everything, and the authors' schedule without the share that each of its rounds cuts."""

@@ -7,56 +7,69 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from prunelib.errors import MethodError
 from prunelib.methods.isomorphic.groups import Group, Member
+from prunelib.methods.isomorphic.statistics import Statistics
 from prunelib.models.widths import channel_axis, is_depthwise
-from prunelib.tasks.base import Task
 
-Criterion = Literal["taylor", "l1", "l2", "random"]
+Criterion = Literal["taylor", "taylor_abs_of_sum", "l1", "l2", "fisher", "random"]
 Normalize = Literal["mean", "none"]
+Counted = Literal["all", "upstream"]
+FROM_DATA = ("taylor", "taylor_abs_of_sum", "fisher")  # criteria that need gradient statistics
+TAYLOR = ("taylor", "taylor_abs_of_sum")
 
 
-def gradients(model: nn.Module, task: Task, batches: int) -> dict[str, Tensor]:
-    """Return the loss gradient summed over ``batches`` training batches, by parameter name (on the CPU).
+def saliencies(model: nn.Module, criterion: Criterion, statistics: Statistics | None = None) -> dict[str, Tensor]:
+    """Return every weight's saliency by parameter name, as float64 on the CPU.
 
-    The model runs in evaluation mode (no dropout, running statistics), as the authors do it.
-    """
-    model.eval()
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    totals = [torch.zeros_like(parameter) for parameter in parameters]
-    for inputs, targets in task.batches("taylor", batches):
-        found = torch.autograd.grad(task.loss(model(inputs), targets), parameters, allow_unused=True)
-        for total, gradient in zip(totals, found, strict=True):
-            if gradient is not None:
-                total += gradient
-    return {name: total.cpu() for name, total in zip(names, totals, strict=True)}
-
-
-def saliencies(model: nn.Module, criterion: Criterion, slopes: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return every weight's saliency by parameter name: |w · g| (taylor), |w| (l1) or w² (l2), as float64 on the CPU.
-
-    Source: Isomorphic Pruning section 3.3 (first-order Taylor after Molchanov et al. 2019; magnitude as the ablation).
+    With g the summed gradient and E over samples: |w · g| (taylor), w · g (taylor_abs_of_sum: signed, its slice sums
+    are made positive), w² · E[g²] (fisher: the diagonal Fisher information of Optimal Brain Damage), |w| (l1), w² (l2).
+    ``statistics`` is needed for criteria of ``FROM_DATA``, with squares for fisher; without them MethodError is raised.
+    Source: Isomorphic Pruning section 3.3 (Taylor after Molchanov et al. 2019; magnitude and Hessian as ablations).
     """
     weights = {name: parameter.detach().cpu().double() for name, parameter in model.named_parameters()}
-    if criterion == "taylor":
-        return {name: (weight * slopes[name].double()).abs() for name, weight in weights.items()}
-    return {name: weight.abs() if criterion == "l1" else weight.square() for name, weight in weights.items()}
+    if criterion in ("l1", "l2"):
+        return {name: weight.abs() if criterion == "l1" else weight.square() for name, weight in weights.items()}
+    if statistics is None or (criterion == "fisher" and not statistics.squares):
+        raise MethodError(
+            f"criterion {criterion}: needs gradient statistics{' with squares' * (criterion == 'fisher')}."
+        )
+    if criterion == "fisher":
+        means = {name: total.double() / statistics.samples for name, total in statistics.squares.items()}
+        return {name: weight.square() * means[name] for name, weight in weights.items()}
+    signed = {name: weight * statistics.sums[name].double() for name, weight in weights.items()}
+    return signed if criterion == "taylor_abs_of_sum" else {name: value.abs() for name, value in signed.items()}
 
 
 def group_scores(
-    model: nn.Module, groups: list[Group], saliency: Mapping[str, Tensor], normalize: Normalize = "mean"
+    model: nn.Module,
+    groups: list[Group],
+    saliency: Mapping[str, Tensor],
+    normalize: Normalize = "mean",
+    left_out: tuple[type[nn.Module], ...] | None = None,
 ) -> dict[str, Tensor]:
-    """Return each group's channel scores (size,): slice sums over all members, divided by the group's mean or not.
+    """Return each group's channel scores (size,): |slice sums| added up over members, over the group's mean or not.
 
     Counted are the weights of convolutions (depth-wise included), linear layers and norms and bare parameters, no
-    biases. A mean of 1 is what lets groups of unlike scale be ranked together; a group whose scores are all zero says
-    nothing about which channel is better and gets ones. Raises MethodError for scores that are not finite.
+    biases; ``left_out`` is for the authors' choice (``upstream_leaves_out``), which knows no depth-wise convolutions
+    and no bare parameters either. A mean of 1 is what lets groups of unlike scale be ranked together; a group whose
+    scores are all zero says nothing about which channel is better and gets ones.
+    Raises MethodError for scores that are not finite.
     """
     sums: dict[tuple[str, int], Tensor] = {}
-    scores = {group.name: _score(model, group, saliency, sums) for group in groups}
+    scores = {}
+    for group in groups:
+        members = [member for member in group.members if left_out is None or _upstream_counts(model, member, left_out)]
+        scores[group.name] = _score(model, group, members, saliency, sums)
     return {name: _relative(score) for name, score in scores.items()} if normalize == "mean" else scores
+
+
+def upstream_leaves_out(criterion: Criterion) -> tuple[type[nn.Module], ...]:
+    """Return the kinds of norms that the authors' code (torch-pruning 1.6.1) leaves out of a criterion's scores."""
+    return (_BatchNorm, nn.GroupNorm) if criterion in TAYLOR else (nn.GroupNorm,)
 
 
 def random_scores(groups: list[Group], generator: torch.Generator) -> dict[str, Tensor]:
@@ -64,16 +77,27 @@ def random_scores(groups: list[Group], generator: torch.Generator) -> dict[str, 
     return {group.name: torch.rand(group.size, generator=generator, dtype=torch.float64) for group in groups}
 
 
+def _upstream_counts(model: nn.Module, member: Member, left_out: tuple[type[nn.Module], ...]) -> bool:
+    if member.axis is not None:
+        return False
+    layer = model.get_submodule(member.name)
+    return not is_depthwise(layer) and not isinstance(layer, left_out)
+
+
 def _score(
-    model: nn.Module, group: Group, saliency: Mapping[str, Tensor], sums: dict[tuple[str, int], Tensor]
+    model: nn.Module,
+    group: Group,
+    members: list[Member],
+    saliency: Mapping[str, Tensor],
+    sums: dict[tuple[str, int], Tensor],
 ) -> Tensor:
     score = torch.zeros(group.size, dtype=torch.float64)
-    for member in group.members:
+    for member in members:
         name, axis, runs = _weight(model, member)
         if name not in saliency:
             continue  # a norm without weights
         if (name, axis) not in sums:
-            sums[name, axis] = _slice_sums(saliency[name], axis, runs)
+            sums[name, axis] = _slice_sums(saliency[name], axis, runs).abs()
         score.index_add_(0, member.roots, sums[name, axis][member.channels])
     if not torch.isfinite(score).all():
         raise MethodError(f"group '{group.name}': its scores are not finite; did the dense network's training diverge?")

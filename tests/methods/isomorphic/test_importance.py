@@ -6,18 +6,9 @@ from torch import nn
 
 from prunelib.errors import MethodError
 from prunelib.methods.isomorphic.groups import find_groups
-from prunelib.methods.isomorphic.importance import gradients, group_scores, random_scores, saliencies
+from prunelib.methods.isomorphic.importance import group_scores, random_scores, saliencies, upstream_leaves_out
+from prunelib.methods.isomorphic.statistics import Statistics, gather
 from prunelib.seeds import generator
-
-
-def test_gradients_are_summed_over_batches(resnet, resnet_task):
-    found = gradients(resnet, resnet_task, 3)
-    resnet.zero_grad()
-    for inputs, targets in resnet_task.batches("taylor", 3):
-        resnet_task.loss(resnet(inputs), targets).backward()  # accumulates, as the authors' code does
-    assert not resnet.training
-    for name, parameter in resnet.named_parameters():
-        torch.testing.assert_close(found[name], parameter.grad)
 
 
 @pytest.mark.parametrize(("criterion", "power"), [("l1", 1), ("l2", 2)])
@@ -42,10 +33,43 @@ def test_without_normalisation_scores_are_plain_sums(resnet, resnet_task):
         torch.testing.assert_close(score / score.mean(), relative[name])
 
 
-def test_taylor_is_weight_times_gradient(resnet, resnet_task):
-    slopes = gradients(resnet, resnet_task, 1)
-    found = saliencies(resnet, "taylor", slopes)["fc.weight"]
-    torch.testing.assert_close(found, (resnet.fc.weight.double() * slopes["fc.weight"].double()).abs().detach())
+def test_criteria_from_data(resnet, resnet_task):
+    statistics = gather(resnet, resnet_task, 2)
+    weight = resnet.fc.weight.detach().double()
+    total, mean = statistics.sums["fc.weight"].double(), statistics.squares["fc.weight"].double() / 32
+    expected = {"taylor": (weight * total).abs(), "taylor_abs_of_sum": weight * total, "fisher": weight**2 * mean}
+    for criterion, values in expected.items():
+        torch.testing.assert_close(saliencies(resnet, criterion, statistics)["fc.weight"], values)
+
+
+def test_a_slice_sum_is_made_positive_after_the_sum():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1))
+    groups, _ = find_groups(model, torch.randn(1, 1, 4, 4))
+    signed = {"0.weight": torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1),
+              "1.weight": torch.tensor([[-4.0, 3.0], [1.0, -3.0]])[:, :, None, None]}  # fmt: skip
+    signed = {name: values.double() for name, values in signed.items()}
+    assert group_scores(model, groups, signed, "none")["0"].tolist() == [1.0 + 3.0, 2.0 + 0.0]
+    positive = {name: values.abs() for name, values in signed.items()}
+    assert group_scores(model, groups, positive, "none")["0"].tolist() == [1.0 + 5.0, 2.0 + 6.0]
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher"])
+def test_criteria_from_data_are_refused_without_it(resnet, criterion):
+    without = None if criterion == "taylor" else Statistics({}, {}, 1, 1)
+    with pytest.raises(MethodError, match=f"{criterion}: needs gradient statistics"):
+        saliencies(resnet, criterion, without)
+
+
+@pytest.mark.parametrize(("criterion", "norm_counts"), [("taylor", False), ("l1", True)])
+def test_what_the_authors_code_counts(criterion, norm_counts):
+    """Convolutions and linear layers; no depth-wise ones, no bare parameters; batch norms for magnitudes only."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1))
+    groups, _ = find_groups(model, torch.randn(2, 1, 8, 8))
+    nn.init.uniform_(model[1].weight)
+    saliency = saliencies(model, "l1")
+    found = group_scores(model, groups, saliency, "none", upstream_leaves_out(criterion))[groups[0].name]
+    first, norm, _, last = (saliency[f"{index}.weight"] for index in range(4))
+    torch.testing.assert_close(found, first.flatten() + last.sum((0, 2, 3)) + norm * norm_counts)
 
 
 def test_depthwise_and_grouped_convolutions_are_counted():
@@ -61,8 +85,8 @@ def test_depthwise_and_grouped_convolutions_are_counted():
 
 def test_a_group_without_information_gets_ones(resnet, resnet_task):
     groups, _ = find_groups(resnet, resnet_task.example)
-    slopes = {name: torch.zeros_like(parameter) for name, parameter in resnet.named_parameters()}
-    scores = group_scores(resnet, groups, saliencies(resnet, "taylor", slopes))
+    zeros = {name: torch.zeros_like(parameter) for name, parameter in resnet.named_parameters()}
+    scores = group_scores(resnet, groups, saliencies(resnet, "taylor", Statistics(zeros, {}, 1, 1)))
     assert all(torch.equal(score, torch.ones_like(score)) for score in scores.values())
 
 

@@ -63,7 +63,8 @@ def test_head_dims_go_from_every_head():
 
 def test_grouped_convolutions_lose_the_same_channels_in_every_group():
     grouped = Group("g", 8, 2, "a", ())
-    assert lost([grouped], {"g": [1, 2, 3, 4, 1, 2, 3, 4]}, 0.5, round_to=8) == {"g": [0, 1, 4, 5]}
+    assert lost([grouped], {"g": [1, 2, 3, 4, 1, 2, 3, 4]}, 0.5, round_to=4) == {"g": [0, 1, 4, 5]}
+    assert lost([grouped], {"g": [1, 2, 3, 4, 1, 2, 3, 4]}, 0.5, round_to=8) == {"g": []}
 
 
 def test_widths_are_rounded_to_the_nearest_multiple():
@@ -71,6 +72,34 @@ def test_widths_are_rounded_to_the_nearest_multiple():
     scores = {"w": list(range(32))}
     kept = {ratio: 32 - len(lost([wide], scores, ratio, round_to=8)["w"]) for ratio in (0.1, 0.2, 0.35, 0.4, 0.99)}
     assert kept == {0.1: 32, 0.2: 24, 0.35: 24, 0.4: 16, 0.99: 8}
+
+
+def test_what_rounding_leaves_over_goes_to_the_group_nearest_to_its_next_step():
+    """Of 24 channels 5 are to go, 1, 2 and 2 of the groups: each by itself would be rounded up to its full width."""
+    groups = [group(name, 8) for name in "xyz"]
+    scores = {"x": [5, *range(11, 18)], "y": [1, 2, 6, *range(21, 26)], "z": [3, 4, 7, *range(31, 36)]}
+    kept = {name: 8 - len(ids) for name, ids in lost(groups, scores, 0.2, round_to=4).items()}
+    assert kept == {"x": 8, "y": 4, "z": 8}
+
+
+def test_caps_and_floors_hold_and_are_said():
+    """Nine tenths of both groups may not go: the unimportant one shrinks to its floor and never stays whole."""
+    groups = [group("x", 20), group("y", 20)]
+    values = {"x": torch.arange(20.0).double(), "y": 100 + torch.arange(20.0).double()}
+    for rules, floor in ((Rules("global", 2, 1, 0.75), 6), (Rules("global", 1, 7, 1.0), 7)):
+        ranking = Ranking(groups, values, rules, generator(0, "ties"))
+        removed = ranking.removed(ranking.counts(0.5))
+        assert 20 - len(removed["x"]) == floor and 20 - len(removed["y"]) == 20 - floor
+        assert ranking.at_floor(removed) == {"x"}
+        assert ranking.at_floor(ranking.removed(ranking.limits)) == {"x", "y"}
+
+
+def test_further_rounds_count_from_the_dense_network():
+    """Ratio and cap refer to the 40 channels there were, of which 20 are left."""
+    ranking = Ranking([group("x", 20)], {"x": torch.arange(20.0)}, Rules("local", 1, 1, 0.9), generator(0, "ties"),
+                      {"x": (1, 40)})  # fmt: skip
+    left = {ratio: 20 - len(ranking.removed(ranking.counts(ratio))["x"]) for ratio in (0.2, 0.5, 0.6, 1.0)}
+    assert left == {0.2: 20, 0.5: 20, 0.6: 16, 1.0: 4}
 
 
 def test_ties_are_broken_by_the_generator():
@@ -85,20 +114,21 @@ def test_ties_are_broken_by_the_generator():
     sizes=st.lists(st.integers(2, 40), min_size=1, max_size=4),
     ratios=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     round_to=st.integers(1, 9),
-    min_keep=st.floats(0, 0.9),
-    mode=st.sampled_from(["isomorphic", "global", "local"]),
+    min_keep=st.integers(1, 12),
+    max_ratio=st.floats(0.1, 1),
+    mode=st.sampled_from(["isomorphic", "global", "local", "uniform"]),
     seed=st.integers(0, 99),
 )
-def test_floors_multiples_and_nesting_hold(sizes, ratios, round_to, min_keep, mode, seed):
+def test_floors_multiples_and_nesting_hold(sizes, ratios, round_to, min_keep, max_ratio, mode, seed):
     groups = [group(f"g{index}", size, str(index % 2)) for index, size in enumerate(sizes)]
     random = generator(seed, "scores")
     scores = {g.name: torch.rand(g.size, generator=random, dtype=torch.float64) for g in groups}
-    ranking = Ranking(groups, scores, Rules(mode, round_to, min_keep), random)
+    ranking = Ranking(groups, scores, Rules(mode, round_to, min_keep, max_ratio), random)
     few, many = (ranking.removed(ranking.counts(ratio)) for ratio in sorted(ratios))
     for g in groups:
         assert set(few[g.name].tolist()) <= set(many[g.name].tolist())
         kept = g.size - len(many[g.name])
-        assert kept >= max(1, min_keep * g.size)
+        assert kept >= min(g.size, max(min_keep, (1 - max_ratio) * g.size - 1e-6))
         assert kept % round_to == 0 or kept == g.size
         gone = torch.zeros(g.size, dtype=torch.bool)
         gone[many[g.name]] = True
