@@ -179,6 +179,7 @@ def _source(record: Mapping[str, Any], where: Path) -> nn.Module:
 def _resize_(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Give every layer the recorded widths, none wider than the builder made it; raises ValueError or MethodError."""
     own = model.state_dict()
+    known = {found.name for found in attentions(model)}  # told by widths and head counts, which fit until resizing
     if not own.keys() == record["tensors"].keys() == state.keys():
         differing = sorted((own.keys() ^ record["tensors"].keys()) | (own.keys() ^ state.keys()))
         raise ValueError(f"tensors differ by name: {', '.join(differing[:3])}")
@@ -192,7 +193,6 @@ def _resize_(model: nn.Module, record: Mapping[str, Any], state: Mapping[str, Te
             replace_(model.get_submodule(path), attribute, own[name][tuple(slice(side) for side in shape)])
     for module in model.modules():
         settle_(module)
-    known = {found.name for found in attentions(model)}
     if known != record["heads"].keys():
         raise ValueError("the record's attention modules are not the network's")
     for name, (heads, head_dim) in record["heads"].items():

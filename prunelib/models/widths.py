@@ -17,6 +17,18 @@ from prunelib.errors import MethodError
 
 Side = Literal["out", "in"]
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+# Widths that other modules note down about their layers: attribute -> (layer, side, how often its channels repeat)
+ATTRIBUTES: dict[str, dict[str, tuple[str, Side, int]]] = {
+    "torchvision.models.vision_transformer.VisionTransformer": {"hidden_dim": ("conv_proj", "out", 1)},
+    "timm.models.swin_transformer.PatchMerging": {
+        "dim": ("reduction", "in", 4),
+        "out_dim": ("reduction", "out", 1),
+    },
+    "timm.models.swin_transformer_v2.PatchMerging": {
+        "dim": ("reduction", "in", 4),
+        "out_dim": ("reduction", "out", 1),
+    },
+}
 
 
 def is_depthwise(layer: nn.Module) -> bool:
@@ -80,6 +92,12 @@ def settle_(layer: nn.Module) -> None:
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, NORMS):
         _settle_norm(layer)
+    elif isinstance(layer, nn.MultiheadAttention):
+        layer.embed_dim = layer.kdim = layer.vdim = layer.out_proj.weight.shape[0]
+        layer.head_dim = layer.embed_dim // layer.num_heads
+    for attribute, (path, side, runs) in ATTRIBUTES.get(f"{type(layer).__module__}.{type(layer).__name__}", {}).items():
+        inner = layer.get_submodule(path)  # perhaps not settled yet, so its tensor is asked
+        setattr(layer, attribute, inner.weight.shape[channel_axis(inner, side)] // runs)
 
 
 def _settle_norm(layer: nn.Module) -> None:

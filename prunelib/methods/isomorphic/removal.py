@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from prunelib.methods.isomorphic.groups import Group, removed_positions
-from prunelib.models.attention import keep_temperature_, set_heads_
-from prunelib.models.widths import keep_, replace_, width
+from prunelib.methods.isomorphic.coupling import Group, layout_after, removed_positions
+from prunelib.models.attention import keep_heads_, keep_joint_temperature_, keep_temperature_, set_heads_
+from prunelib.models.widths import keep_, replace_, settle_, width
 
 
 def remove_(model: nn.Module, groups: list[Group], removed: Mapping[str, Tensor]) -> None:
@@ -27,17 +27,20 @@ def remove_(model: nn.Module, groups: list[Group], removed: Mapping[str, Tensor]
     for group in groups:
         if group.attention is not None:
             module = model.get_submodule(group.attention.name)
-            set_heads_(module, *kept_layout(group, removed.get(group.name)))
-            keep_temperature_(module, group.attention.head_dim)
+            heads, dims = layout_after(group, removed.get(group.name))
+            set_heads_(module, len(heads), len(dims))
+            keep_heads_(module, group.attention, heads)
+            keep_temperature_(module, group.attention, len(dims))
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            keep_joint_temperature_(module)
+        settle_(module)
 
 
 def kept_layout(group: Group, removed: Tensor | None) -> tuple[int, int]:
     """Return (heads, dimensions per head) of an attention group once the given channels are gone."""
-    table = torch.ones(group.size, dtype=torch.bool)
-    if removed is not None:
-        table[removed] = False
-    table = table.reshape(group.attention.heads, group.attention.head_dim)
-    return int(table.any(1).sum()), int(table.any(0).sum())
+    heads, dims = layout_after(group, removed)
+    return len(heads), len(dims)
 
 
 def complement(positions: Tensor, size: int) -> Tensor:

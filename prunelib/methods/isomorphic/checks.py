@@ -1,0 +1,142 @@
+"""Try groups out on a copy of the network before anything relies on them.
+
+Tracing guesses: it takes every unknown operation for an element-wise one, and can't see numbers that a module holds
+about its own shape. Two trials show whether the guess was right, whatever the architecture:
+
+* Shuffled consistently through all its members, a group's channels leave the outputs as they are.
+* Without half of a group's channels the network runs, and its outputs have the same shape.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from prunelib.methods.isomorphic.coupling import Fixed, Group, Member
+from prunelib.methods.isomorphic.removal import remove_
+from prunelib.models.attention import keep_heads_
+from prunelib.models.widths import keep_, replace_, width
+from prunelib.seeds import generator
+
+TOLERANCE = 1e-3  # of the outputs' largest value; a wrong coupling changes them by more than a tenth of it
+ORDER = "the network depends on the order of its channels"
+
+
+def sound(model: nn.Module, example: Tensor, groups: list[Group]) -> tuple[list[Group], list[Fixed]]:
+    """Return the groups which can be pruned, alone and all together, and the others with the reason.
+
+    The model is not changed. Weights that are all zero or tiny in a fresh network would hide a fault, so the trials
+    use a copy whose scales are drawn anew.
+    """
+    trial = _Trial(model, example)
+    accepted: list[Group] = []
+    fixed: list[Fixed] = []
+
+    def sort(these: list[Group]) -> None:
+        why = trial.fault(accepted + these)
+        if not why:
+            accepted.extend(these)
+        elif len(these) == 1:
+            fixed.append(Fixed(these[0].name, these[0].size, why))
+        else:
+            alike = sorted(these, key=lambda group: group.signature)
+            sort(alike[: len(alike) // 2])
+            sort(alike[len(alike) // 2 :])
+
+    if groups:
+        sort(groups)
+    names = {group.name for group in accepted}
+    return [group for group in groups if group.name in names], fixed
+
+
+class _Trial:
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        self._source = copy.deepcopy(model).eval()
+        self._example = example
+        _draw_scales_(self._source)
+        self._output = self._run(self._source)
+
+    def fault(self, groups: list[Group]) -> str:
+        """Return what goes wrong when these groups are shuffled and cut, or nothing."""
+        network = copy.deepcopy(self._source)
+        try:
+            for group in groups:
+                _shuffle_(network, group)
+            drift = (self._run(network) - self._output).abs().max()
+        except Exception as error:  # a module may check its shapes in any way it likes
+            return f"the network does not run with its channels in another order ({_brief(error)})"
+        if not drift <= TOLERANCE * self._output.abs().max():
+            return ORDER
+        try:
+            remove_(network, groups, {group.name: _half(group) for group in groups})
+            fits = self._run(network).shape == self._output.shape
+        except Exception as error:
+            return f"the network does not run without some of them ({_brief(error)})"
+        return "" if fits else "the outputs have another shape without some of them"
+
+    def _run(self, network: nn.Module) -> Tensor:
+        with torch.no_grad():
+            output = network(self._example)
+        outputs = output if isinstance(output, tuple | list) else [output]
+        return torch.cat([found.flatten(1) for found in outputs], 1)
+
+
+def _draw_scales_(model: nn.Module) -> None:
+    """Redraw all that scales or shifts a channel (0.5 to 1.5), and weights which are all zero."""
+    random = generator(0, "trial")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.numel() == max(parameter.shape, default=1):
+                parameter.copy_(torch.rand(parameter.shape, generator=random) + 0.5)
+            elif not parameter.any():
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=random))
+
+
+def _shuffle_(model: nn.Module, group: Group) -> None:
+    """Permute a group's channels in every member: the same way within each run, and heads among each other."""
+    random = generator(0, "shuffle", group.name)
+    within = torch.randperm(group.size // group.blocks, generator=random)
+    runs = torch.arange(group.blocks)
+    if group.attention is not None and group.blocks == group.attention.heads:
+        runs = torch.randperm(group.blocks, generator=random)
+        keep_heads_(model.get_submodule(group.attention.name), group.attention, runs)
+    moved = torch.arange(group.size).reshape(group.blocks, -1)[runs][:, within].flatten()
+    for member in group.members:
+        path, _, attribute = member.name.rpartition(".")
+        if member.axis is None:
+            layer = model.get_submodule(member.name)
+            keep_(layer, member.side, _order(member, moved, width(layer, member.side)))
+        else:
+            owner = model.get_submodule(path)
+            tensor = getattr(owner, attribute).detach()
+            order = _order(member, moved, tensor.shape[member.axis]).to(tensor.device)
+            replace_(owner, attribute, tensor.index_select(member.axis, order))
+
+
+def _order(member: Member, moved: Tensor, length: int) -> Tensor:
+    """Return which of a member's positions comes to each position when channel ``moved[r]`` comes to channel r."""
+    by_root = torch.argsort(member.roots * length + member.channels)
+    positions, roots = member.channels[by_root], member.roots[by_root]
+    starts = torch.cumsum(torch.bincount(roots, minlength=len(moved)), 0) - torch.bincount(roots, minlength=len(moved))
+    rank = torch.arange(len(roots)) - starts[roots]
+    order = torch.arange(length)
+    order[positions] = positions[starts[moved[roots]] + rank]
+    return order
+
+
+def _half(group: Group) -> Tensor:
+    """Return about half of a group's channels: of every run the same, and half of the heads."""
+    random = generator(0, "half", group.name)
+    table = torch.zeros(group.blocks, group.size // group.blocks, dtype=torch.bool)
+    table[:, torch.randperm(table.shape[1], generator=random)[: table.shape[1] // 2]] = True
+    if group.attention is not None and group.blocks == group.attention.heads:
+        table[torch.randperm(group.blocks, generator=random)[: group.blocks // 2]] = True
+    return table.flatten().nonzero().flatten()
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of an error, short enough for a table."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 120 else line[:117] + "..."
