@@ -87,6 +87,7 @@ def slim_run(
     record = {
         "model": dict(settings["model"]),
         "facts": facts(task, settings["model"]["builder"]),
+        "input": list(task.example.shape[1:]),
         "status": metrics["status"],
         "why": metrics["why"],
         "dense": _size(model, task.example),

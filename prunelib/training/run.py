@@ -21,7 +21,9 @@ from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask, read_figures
 from prunelib.measure.cost import parameters, peak_memory_mb
 from prunelib.methods.callbacks import Callback
+from prunelib.models.build import build
 from prunelib.models.structure import load_structure
+from prunelib.recipes import useful_processes
 from prunelib.runs import Run
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer, identity
@@ -31,7 +33,8 @@ from prunelib.storage.provenance import provenance
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, facts, open_task
 from prunelib.tasks.classify import Classify
-from prunelib.training.classify import evaluate
+from prunelib.training.distributed import current, launch
+from prunelib.training.evaluate import evaluate
 from prunelib.training.fan import effective_fan_
 from prunelib.training.result import Trained
 
@@ -47,31 +50,41 @@ def train_run(
     mask: Path | None,
     start: Path | None,
     structure: Path | None,
+    teacher: Path | None = None,
     checkpoints: Path,
     checkpoint_seconds: float,
     device: str,
+    processes: int = 1,
 ) -> None:
     """Train one run from its files; write outputs["weights"], ["history"], ["metrics"] and, where asked for, ["mask"].
 
     ``mask``: mask.h5 to enforce, whose figures become metrics (search_...) and what repaired it a text; ``start``:
     weights to begin from instead of initial ones; ``structure``: weights of a smaller network, its record beside them
-    as .json. A mask that leaves a dead network is not trained: status "dead", the cause, untrained weights and an empty
-    history. Raises ArtefactError for files that do not fit together.
+    as .json; ``teacher``: weights of the network to distil. A mask that leaves a dead network is not trained: status
+    "dead", the cause, untrained weights and an empty history. Training whose recipe has a micro_batch uses up to
+    ``processes`` (prunelib.training.distributed). Raises ArtefactError for files that do not fit together.
     """
-    inputs = {"data": data, "mask": mask, "start": start, "structure": structure}
+    inputs = {"data": data, "mask": mask, "start": start, "structure": structure, "teacher": teacher}
+    if (wanted := useful_processes(settings["recipe"], processes)) > 1:
+        files = {name: None if path is None else str(path) for name, path in inputs.items()}
+        places = {"outputs": {name: str(path) for name, path in outputs.items()}, "checkpoints": str(checkpoints)}
+        rest = {"checkpoint_seconds": checkpoint_seconds, "device": device}
+        return launch({"settings": dict(settings), **files, **places, **rest}, wanted)
     inputs = {name: Path(path) for name, path in inputs.items() if path is not None}
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
     run = Opened(settings, inputs, device)
     result = _train(run, checkpointer) if run.report.alive else Trained({}, {})
-    run.write(outputs, result, checkpointer.spent())
-    checkpointer.clear()
+    if current().leads:
+        run.write(outputs, result, checkpointer.spent())
+        checkpointer.clear()
+    return None
 
 
 class Opened:
     """A run's task, mask and model with its first weights, and whether they live; ``write`` is its end."""
 
     def __init__(self, settings: Mapping[str, Any], inputs: Mapping[str, Path], device: str) -> None:
-        """Open the files named "data" and, where the run has them, "mask", "start" and "structure"."""
+        """Open the files named "data" and, where the run has them, "mask", "start", "structure", "teacher"."""
         self.settings, self.inputs = settings, inputs
         self.task = open_task(settings, inputs["data"], device)
         self.mask = Mask.load(inputs["mask"]) if "mask" in inputs else None
@@ -96,6 +109,7 @@ class Opened:
             "scale": settings["scale"],
             "arithmetic": "bfloat16" if settings["recipe"].get("amp") == "bf16" else "float32",
             "facts": facts(self.task, settings["model"]["builder"]),
+            "input": list(self.task.example.shape[1:]),
             "settings": {name: value for name, value in settings.items() if name not in ("run", "scale")},
             "metrics": {name: _finite(value) for name, value in metrics.items()},
             "timing": _timing(spent, beside, result, self.task.device),
@@ -140,7 +154,9 @@ def _train(run: Opened, checkpointer: Checkpointer) -> Trained:
     callback, before = _callback(run.settings, task), {}
     if isinstance(task, Classify) and run.inputs.keys() & {"start", "structure"}:
         before["top1_start"] = evaluate(task, model, "test", recipe["batch_size"])["top1"]
-    extras = {} if callback is None else {"callback": callback}
+    extras: dict[str, Any] = {} if callback is None else {"callback": callback}
+    if recipe.get("distill"):
+        extras["teacher"] = _teacher(task, recipe["distill"], run.inputs.get("teacher"))
     loop = registry.load("loop", recipe["loop"])
     small = _smaller(task, model, mask) if recipe.get("compact") and mask is not None else None
     network, enforced = (small.network, small.mask) if small else (model, mask)
@@ -152,6 +168,24 @@ def _train(run: Opened, checkpointer: Checkpointer) -> Trained:
     if small:
         small.write_back_(model)
     return replace(result, metrics=result.metrics | before)
+
+
+def _teacher(task: Task, distill: Mapping[str, Any], weights: Path | None) -> nn.Module:
+    """Return the network to distil, with the weights of its run or those its builder brings.
+
+    Raises ConfigError for one that has neither, ArtefactError for weights that are not its own.
+    """
+    model = distill["teacher"]
+    options = model["options"]
+    if weights is None and not (options.get("weights") or options.get("location")):
+        raise ConfigError("recipe.distill: its teacher is untrained; give the model weights, or name the run it is of.")
+    teacher = build(model, task.seed, **facts(task, model["builder"])).to(task.device)
+    if weights is not None:
+        try:
+            teacher.load_state_dict(load_weights(weights))
+        except RuntimeError as error:
+            raise ArtefactError(f"{weights}: not weights of the recipe's teacher ({error}).") from None
+    return teacher
 
 
 def _smaller(task: Task, model: nn.Module, mask: Mask) -> Shrunk | None:
@@ -186,6 +220,7 @@ def _timing(spent: tuple[float, float], beside: int, result: Trained, device: to
     wall, cpu = (seconds / beside for seconds in spent)
     gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
     counts = {"wall_s": wall, "cpu_s": cpu, "steps": result.steps, "step_ms": result.step_ms, "side_by_side": beside}
+    counts["processes"] = current().size
     return {**counts, "peak_rss_mb": peak_memory_mb(), "peak_gpu_mb": gpu}
 
 
