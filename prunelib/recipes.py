@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -179,3 +180,9 @@ class ClassifyRecipe(Strict):
 
 
 Recipe = Annotated[FitRecipe | ClassifyRecipe, Field(discriminator="loop")]
+
+
+def useful_processes(recipe: Mapping[str, Any], most: int) -> int:
+    """Return how many processes a training uses: one per part of a batch, at most ``most``; one without parts."""
+    size = recipe.get("micro_batch")
+    return min(most, recipe["batch_size"] // size) if size else 1

@@ -14,9 +14,11 @@ def main(step: Step) -> None:
         mask=step.inputs.get("mask"),
         start=step.inputs.get("start"),
         structure=step.inputs.get("structure"),
+        teacher=step.inputs.get("teacher"),
         checkpoints=step.checkpoints,
         checkpoint_seconds=step.checkpoint_seconds,
         device=step.device,
+        processes=step.processes,
     )
 
 

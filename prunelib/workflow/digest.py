@@ -39,6 +39,8 @@ def used_by(description: dict[str, Any], step: str) -> list[tuple[str, str]]:
     uses = [("task", description["task"]["kind"]), ("model", description["model"]["builder"])]
     if step == "train":
         uses.append(("loop", description["recipe"]["loop"]))
+        if distill := description["recipe"].get("distill"):
+            uses.append(("model", distill["teacher"]["builder"]))
     if method := description.get("method"):
         uses.append(("method", method["uses"]))
         named = {key: value for key, value in method["options"].items() if isinstance(value, str)}

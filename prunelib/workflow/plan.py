@@ -15,24 +15,12 @@ from prunelib import config
 from prunelib.config import PARTS
 from prunelib.report import captions
 from prunelib.runs import Grid, Run
+from prunelib.workflow import resources
 from prunelib.workflow.digest import code_digest, used_by
 
 RUNS = "results/runs"
 WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
-# What one job of each step asks for: memory in MB, run time in minutes, whether a GPU helps it.
-RESOURCES = {
-    "prepare_data": {"mem_mb": 2000, "runtime": 60, "gpu": False},
-    "first_weights": {"mem_mb": 4000, "runtime": 60, "gpu": False},
-    "find_mask": {"mem_mb": 2000, "runtime": 240, "gpu": True},
-    "train": {"mem_mb": 2000, "runtime": 720, "gpu": True},
-    "prune_structure": {"mem_mb": 3000, "runtime": 60, "gpu": True},
-    "denoise": {"mem_mb": 4000, "runtime": 720, "gpu": True},
-    "slim": {"mem_mb": 2000, "runtime": 30, "gpu": False},
-    "diagnose": {"mem_mb": 2000, "runtime": 30, "gpu": False},
-    "measure": {"mem_mb": 4000, "runtime": 60, "gpu": True},
-    "report": {"mem_mb": 2000, "runtime": 30, "gpu": False},
-}
 
 
 class Plan:
@@ -51,7 +39,7 @@ class Plan:
         found = {name: "|".join(sorted(map(re.escape, values))) or "none" for name, values in labels.items()}
         data = "|".join(sorted({re.escape(self.grid.data(run)) for run in runs})) or "none"
         published = {"builder": "timm|torchvision", "architecture": WORD}
-        return found | published | {"seed": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
+        return found | published | {"seed": "[0-9]+", "batches": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
 
     def methods(self, *stages: str) -> str:
         """Regular expression of the method labels whose masks are found at one of these stages."""
@@ -80,22 +68,34 @@ class Plan:
             files["parent"] = path(parent, "mask.h5" if facts.get("parent") == "source" else "weights.safetensors")
         if step == "find_mask" and (location := self._location(run)):
             files["given"] = location
+        if step == "prune_structure" and (batches := self._batches(run)):
+            files["statistics"] = statistics_path(run, batches)
         if step == "train" and stage == "mask":
             files["mask"] = path(run, "mask.h5")
             if parent and facts.get("start") == "parent":
                 files["start"] = path(parent, "weights.safetensors")
         if step == "train" and stage == "structure":
             files |= {"structure": path(run, "pruned.safetensors"), "record": path(run, "pruned.json")}
+        if step == "train":
+            files |= self._teacher_files(run)
         if step == "slim":
             files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
             files |= {"mask": path(run, "mask.h5")}
         if step == "diagnose":
             files["mask"] = path(run, "mask.h5")
-        return files | self._model_files(run)
+        return files | self._model_files(run.model)
 
-    def _model_files(self, run: Run) -> dict[str, str]:
-        """The files a run's model is built from: first weights, or a saved network and its record."""
-        options = self.settings.named("models", run.model).options
+    def _teacher_files(self, run: Run) -> dict[str, str]:
+        """The files that the teacher of a run's recipe is built from, among them the weights of its run."""
+        distill = getattr(self.settings.recipes[self.grid.plan(run).recipe], "distill", None)
+        files = self._model_files(distill.teacher) if distill else {}
+        files = {f"teacher_{name}": file for name, file in files.items()}
+        trained = self.grid.teacher(run)
+        return files | ({"teacher": path(trained, "weights.safetensors")} if trained else {})
+
+    def _model_files(self, label: str) -> dict[str, str]:
+        """The files a model is built from: first weights, or a saved network and its record."""
+        options = self.settings.named("models", label).options
         files = {}
         if weights := options.get("weights"):
             files["first_weights"] = weights
@@ -111,6 +111,29 @@ class Plan:
             "code": lambda wildcards: code,
             "mode": lambda wildcards: self.settings.mode,
         }
+
+    def _batches(self, run: Run) -> int | None:
+        """Over how many batches a run's method wants gradient statistics, or None; its facts say for which criteria."""
+        options = self.settings.named("methods", run.method).options
+        return options["batches"] if options.get("criterion") in self.grid.facts(run).get("statistics", ()) else None
+
+    def statistics(self, wildcards: Any) -> dict[str, str]:
+        """Return the input files of the job that gathers a dense network's gradient statistics."""
+        run = self._dense(wildcards)
+        return self.inputs_of(run, "gather_statistics") | {"parent": path(run, "weights.safetensors")}
+
+    def statistics_params(self) -> dict[str, Callable[[Any], Any]]:
+        """Return the params of the rule that gathers statistics: the dense run's settings and how many batches."""
+
+        def all_of(wildcards: Any) -> dict[str, Any]:
+            found = self.params_of(self._dense(wildcards), "gather_statistics")
+            kept = {name: found["settings"][name] for name in ("run", "task", "model", "seed")}
+            return found | {"settings": kept | {"batches": int(wildcards.batches)}}
+
+        return {name: lambda wildcards, name=name: all_of(wildcards)[name] for name in ("settings", "code", "mode")}
+
+    def _dense(self, wildcards: Any) -> Run:
+        return Run("isomorphic", wildcards.task, wildcards.model, "dense", "full", int(wildcards.seed))
 
     def _location(self, run: Run) -> str | None:
         """The file of the user's that a run's method reads, so that another one finds its mask again."""
@@ -172,8 +195,9 @@ class Plan:
 
     def first_weights(self) -> list[str]:
         """Every file of first weights that the grid's models begin with."""
-        found = (self._model_files(run).get("first_weights") for run in self.grid.runs)
-        return sorted({weights for weights in found if weights})
+        files = (self._model_files(run.model) | self._teacher_files(run) for run in self.grid.runs)
+        names = ("first_weights", "teacher_first_weights")
+        return sorted({found[name] for found in files for name in names if name in found})
 
     def source(self, label: str) -> dict[str, Any]:
         """What prepares a data set: its source, options and the digest of the code."""
@@ -246,20 +270,25 @@ class Plan:
         return captions.NAMES
 
     def threads(self, step: str) -> int:
-        """Threads of one job of a step: training steps use the configured number, the rest one."""
-        return self.settings.threads if RESOURCES[step]["gpu"] else 1
+        """Threads of one job of a step: training steps use the configured number in each process, the rest one."""
+        return resources.threads(self.settings, step, self._recipes())
 
     def resources(self, step: str) -> dict[str, int]:
-        """Return mem_mb, runtime (minutes) and gpu (0 or 1) of one job of a step."""
-        wanted = RESOURCES[step]
-        device = self.settings.device
-        gpu = wanted["gpu"] and (device == "cuda" or (device == "auto" and Path("/dev/nvidiactl").exists()))
-        return {"mem_mb": wanted["mem_mb"], "runtime": wanted["runtime"], "gpu": int(gpu)}
+        """Return mem_mb, runtime (minutes) and gpu (one for each process, or none) of one job of a step."""
+        return resources.resources(self.settings, step, self._recipes())
+
+    def _recipes(self) -> set[str]:
+        return {self.grid.plan(run).recipe for run in self.grid.runs}
 
 
 def path(run: Run, file: str) -> str:
     """Path of one artefact of a run."""
     return f"{RUNS}/{run.path}/{file}"
+
+
+def statistics_path(run: Run, batches: int) -> str:
+    """Path of the gradient statistics, over so many batches, of the dense network that a run starts from."""
+    return f"results/statistics/{run.paper}/{run.task}/{run.model}/seed{run.seed}/batches{batches}.safetensors"
 
 
 def data_path(label: str) -> str:

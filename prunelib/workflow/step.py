@@ -38,6 +38,11 @@ class Step:
         return self.config.get("device", "auto")
 
     @property
+    def processes(self) -> int:
+        """The configured number of processes of one training."""
+        return int(self.config.get("processes", 1))
+
+    @property
     def checkpoints(self) -> Path:
         """Where this run's unfinished work is kept: outside the outputs, which Snakemake deletes when a job fails."""
         run = self.settings["run"]
