@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -22,26 +22,46 @@ FROM_DATA = ("taylor", "taylor_abs_of_sum", "fisher")  # criteria that need grad
 TAYLOR = ("taylor", "taylor_abs_of_sum")
 
 
-def saliencies(model: nn.Module, criterion: Criterion, statistics: Statistics | None = None) -> dict[str, Tensor]:
-    """Return every weight's saliency by parameter name, as float64 on the CPU.
+class Saliencies(Mapping[str, Tensor]):
+    """Every weight's saliency by parameter name, as float64 on the CPU; each is computed when it is asked for.
+
+    So no second copy of all weights is held at once. ``value`` makes a saliency of a weight (float64) and its name.
+    """
+
+    def __init__(self, model: nn.Module, value: Callable[[Tensor, str], Tensor]) -> None:
+        self._weights, self._value = dict(model.named_parameters()), value
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._value(self._weights[name].detach().cpu().double(), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
+def saliencies(model: nn.Module, criterion: Criterion, statistics: Statistics | None = None) -> Saliencies:
+    """Return every weight's saliency by parameter name.
 
     With g the summed gradient and E over samples: |w · g| (taylor), w · g (taylor_abs_of_sum: signed, its slice sums
     are made positive), w² · E[g²] (fisher: the diagonal Fisher information of Optimal Brain Damage), |w| (l1), w² (l2).
     ``statistics`` is needed for criteria of ``FROM_DATA``, with squares for fisher; without them MethodError is raised.
     Source: Isomorphic Pruning section 3.3 (Taylor after Molchanov et al. 2019; magnitude and Hessian as ablations).
     """
-    weights = {name: parameter.detach().cpu().double() for name, parameter in model.named_parameters()}
     if criterion in ("l1", "l2"):
-        return {name: weight.abs() if criterion == "l1" else weight.square() for name, weight in weights.items()}
+        return Saliencies(model, lambda weight, _: weight.abs() if criterion == "l1" else weight.square())
     if statistics is None or (criterion == "fisher" and not statistics.squares):
         raise MethodError(
             f"criterion {criterion}: needs gradient statistics{' with squares' * (criterion == 'fisher')}."
         )
     if criterion == "fisher":
-        means = {name: total.double() / statistics.samples for name, total in statistics.squares.items()}
-        return {name: weight.square() * means[name] for name, weight in weights.items()}
-    signed = {name: weight * statistics.sums[name].double() for name, weight in weights.items()}
-    return signed if criterion == "taylor_abs_of_sum" else {name: value.abs() for name, value in signed.items()}
+        squares, samples = statistics.squares, statistics.samples
+        return Saliencies(model, lambda weight, name: weight.square() * (squares[name].double() / samples))
+    sums = statistics.sums
+    if criterion == "taylor_abs_of_sum":
+        return Saliencies(model, lambda weight, name: weight * sums[name].double())
+    return Saliencies(model, lambda weight, name: (weight * sums[name].double()).abs())
 
 
 def group_scores(
