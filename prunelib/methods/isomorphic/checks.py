@@ -21,6 +21,7 @@ from prunelib.models.widths import keep_, replace_, width
 from prunelib.seeds import generator
 
 TOLERANCE = 1e-3  # of the outputs' largest value; a wrong coupling changes them by more than a tenth of it
+ENOUGH = 2  # isomorphic groups that fail alone; the others of their set are taken to fail alike
 ORDER = "the network depends on the order of its channels"
 
 
@@ -31,24 +32,31 @@ def sound(model: nn.Module, example: Tensor, groups: list[Group]) -> tuple[list[
     use a copy whose scales are drawn anew.
     """
     trial = _Trial(model, example)
+    if not trial.fault(groups):
+        return groups, []
     accepted: list[Group] = []
     fixed: list[Fixed] = []
-
-    def sort(these: list[Group]) -> None:
-        why = trial.fault(accepted + these)
-        if not why:
-            accepted.extend(these)
-        elif len(these) == 1:
-            fixed.append(Fixed(these[0].name, these[0].size, why))
-        else:
-            alike = sorted(these, key=lambda group: group.signature)
-            sort(alike[: len(alike) // 2])
-            sort(alike[len(alike) // 2 :])
-
-    if groups:
-        sort(groups)
+    for alike in _by_signature(groups):
+        if not trial.fault(accepted + alike):
+            accepted += alike
+            continue
+        faults: list[str] = []
+        for group in alike:
+            why = faults[-1] if len(faults) == ENOUGH else trial.fault([*accepted, group])
+            faults += [why] if why and len(faults) < ENOUGH else []
+            if why:
+                fixed.append(Fixed(group.name, group.size, why))
+            else:
+                accepted.append(group)
     names = {group.name for group in accepted}
     return [group for group in groups if group.name in names], fixed
+
+
+def _by_signature(groups: list[Group]) -> list[list[Group]]:
+    sets: dict[str, list[Group]] = {}
+    for group in groups:
+        sets.setdefault(group.signature, []).append(group)
+    return list(sets.values())
 
 
 class _Trial:
@@ -77,6 +85,7 @@ class _Trial:
         return "" if fits else "the outputs have another shape without some of them"
 
     def _run(self, network: nn.Module) -> Tensor:
+        network.train().eval()  # drops what some modules cache in evaluation mode
         with torch.no_grad():
             output = network(self._example)
         outputs = output if isinstance(output, tuple | list) else [output]
@@ -97,8 +106,7 @@ def _draw_scales_(model: nn.Module) -> None:
 def _shuffle_(model: nn.Module, group: Group) -> None:
     """Permute a group's channels in every member: the same way within each run, and heads among each other."""
     random = generator(0, "shuffle", group.name)
-    within = torch.randperm(group.size // group.blocks, generator=random)
-    runs = torch.arange(group.blocks)
+    within, runs = _within(group, random), torch.arange(group.blocks)
     if group.attention is not None and group.blocks == group.attention.heads:
         runs = torch.randperm(group.blocks, generator=random)
         keep_heads_(model.get_submodule(group.attention.name), group.attention, runs)
@@ -113,6 +121,17 @@ def _shuffle_(model: nn.Module, group: Group) -> None:
             tensor = getattr(owner, attribute).detach()
             order = _order(member, moved, tensor.shape[member.axis]).to(tensor.device)
             replace_(owner, attribute, tensor.index_select(member.axis, order))
+
+
+def _within(group: Group, random: torch.Generator) -> Tensor:
+    """Draw an order of a run's channels in which only those change places that lie in the same layers as often."""
+    counts = torch.stack([torch.bincount(member.roots, minlength=group.size) for member in group.members])
+    kinds = counts.reshape(-1, group.size // group.blocks).unique(dim=1, return_inverse=True)[1]
+    order = torch.arange(len(kinds))
+    for kind in kinds.unique():
+        alike = (kinds == kind).nonzero().flatten()
+        order[alike] = alike[torch.randperm(len(alike), generator=random)]
+    return order
 
 
 def _order(member: Member, moved: Tensor, length: int) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 import torch_pruning
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning._helpers import _HybridIndex
@@ -20,6 +22,7 @@ from torch_pruning.ops import _OutputOp
 
 from prunelib.errors import MethodError
 from prunelib.methods.isomorphic.coupling import Fixed, Group, Member
+from prunelib.methods.isomorphic.mending import mend_splits_
 from prunelib.models.attention import Attention, attentions
 from prunelib.models.parts import Part, Slot, is_merge, part_of
 from prunelib.models.widths import NORMS, is_depthwise, width
@@ -55,6 +58,7 @@ class _Entry:
 
     dependency: Any
     roots: dict[int, int | None] = field(default_factory=dict)  # by channel; the first root that led to it
+    joined: set[tuple[int, int]] = field(default_factory=set)  # roots that lead to one channel: they go together
 
 
 class Tracer:
@@ -72,6 +76,8 @@ class Tracer:
                     model, example, unwrapped_parameters=[], customized_pruners=customized, ignored_layers=[],
                     verbose=False,
                 )  # fmt: skip
+            model.train().eval()  # some modules cache tables in evaluation mode, with the graph they came from
+            mend_splits_(self._graph)
         except FAULTS as error:
             raise MethodError(f"{type(model).__name__}: torch-pruning can't follow its layers ({error}).") from error
 
@@ -84,14 +90,11 @@ class Tracer:
             if layer in seen or not isinstance(layer, _ConvNd | nn.Linear):
                 continue
             found = heads.get(layer)
-            entries = self._closure(*self._root(layer, found))
+            entries, why = self._closure(*self._root(layer, found))
             seen.add(layer)
-            if entries is None:
-                yield Fixed(names[layer], width(layer, "out"), "couples with too much to be followed")
-                continue
             seen.update(entry.dependency.target.module for entry in entries if self._is_out(entry))
             seen.update(self._model.get_submodule(path) for path in (found.sources if found else []))
-            yield self._group(names[layer], entries, found)
+            yield Fixed(names[layer], width(layer, "out"), why) if why else self._group(names[layer], entries, found)
         yield from map(self._hidden_group, self._hidden)
 
     def _root(self, layer: nn.Module, attention: Attention | None) -> tuple[nn.Module, Callable[..., Any], int]:
@@ -102,14 +105,14 @@ class Tracer:
             function, size = self._graph.get_pruner_of_module(layer).prune_in_channels, width(layer, "in")
         return layer, function, size
 
-    def _closure(self, root: nn.Module, function: Callable[..., Any], size: int) -> list[_Entry] | None:
-        """Return all that depends on the root's channels, or None where that has no end."""
+    def _closure(self, root: nn.Module, function: Callable[..., Any], size: int) -> tuple[list[_Entry], str]:
+        """Return all that depends on the root's channels, and why that can't be pruned as soon as this is plain."""
         node = self._graph.module2node[root]
         first = torch_pruning.dependency.Dependency(function, function, source=node, target=node)
         entries: dict[Any, _Entry] = {}
         stack = [(first, [_HybridIndex(idx=index, root_idx=index) for index in range(size)])]
         self._note(entries, *stack[0])
-        total = size
+        total, why = size, ""
         while stack:
             dependency, indices = stack.pop()
             for edge in dependency.target.dependencies:
@@ -121,9 +124,10 @@ class Tracer:
                 if mapped and self._note(entries, edge, mapped):
                     stack.append((edge, mapped))
                     total += len(mapped)
-            if total > MOST:
-                return None
-        return list(entries.values())
+                    why = self._misfit(edge, max(index.idx for index in mapped))
+                if why or total > MOST:
+                    return list(entries.values()), why or "it is coupled to too much to be followed"
+        return list(entries.values()), ""
 
     @staticmethod
     def _note(entries: dict[Any, _Entry], dependency: Any, indices: list[_HybridIndex]) -> bool:
@@ -131,14 +135,16 @@ class Tracer:
         entry = entries.setdefault((dependency.target, dependency.handler), _Entry(dependency))
         before = len(entry.roots)
         for index in indices:
-            entry.roots.setdefault(index.idx, index.root_idx)
+            first = entry.roots.setdefault(index.idx, index.root_idx)
+            if first is not None and index.root_idx is not None and first != index.root_idx:
+                entry.joined.add((first, index.root_idx))
         return len(entry.roots) > before
 
     def _is_out(self, entry: _Entry) -> bool:
         return self._graph.is_out_channel_pruning_fn(entry.dependency.handler)
 
     def _group(self, name: str, entries: list[_Entry], attention: Attention | None) -> Group | Fixed:
-        size = len(entries[0].roots)
+        size = _join_(entries)
         why = next(filter(None, map(self._obstacle, entries)), "")
         if why or size < 2:
             return Fixed(name, size, why or "has a single channel")
@@ -153,23 +159,29 @@ class Tracer:
     def _obstacle(self, entry: _Entry) -> str:
         """Return why a group with this entry can't be pruned, or nothing."""
         target = entry.dependency.target
-        module, out = target.module, self._is_out(entry)
-        if isinstance(module, _OutputOp) or (out and not target.outputs and not isinstance(module, nn.Parameter)):
+        module = target.module
+        last = self._is_out(entry) and not target.outputs
+        if isinstance(module, _OutputOp) or (last and not isinstance(module, nn.Parameter)):
             return "holds the model's outputs"
         if None in entry.roots.values():
             return "its channels can't be followed through the graph"
-        if isinstance(module, nn.Parameter) or not list(module.parameters()):
+        if isinstance(module, nn.Parameter) or part_of(module) is not None:
             return ""
-        last, part = max(entry.roots), part_of(module)
-        if part is not None:
-            wide = _part_width(module, "outputs" if out else "inputs")
-        elif not isinstance(module, LAYERS):
-            own = list(module.parameters(recurse=False))
-            return f"contains a {type(module).__name__}, whose channels can't be cut" if own else ""
-        elif isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
+        if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
             return "contains a LayerNorm over several axes"
+        uncut = not isinstance(module, LAYERS) and list(module.parameters(recurse=False))
+        return f"contains a {type(module).__name__}, whose channels can't be cut" if uncut else ""
+
+    def _misfit(self, dependency: Any, last: int) -> str:
+        """Return a complaint when a layer or part is too narrow for channel ``last``, or nothing."""
+        module = dependency.target.module
+        side = "out" if self._graph.is_out_channel_pruning_fn(dependency.handler) else "in"
+        if isinstance(module, LAYERS):
+            wide = width(module, side)
+        elif isinstance(module, nn.Parameter) or part_of(module) is None:
+            return ""
         else:
-            wide = width(module, "out" if out else "in")
+            wide = _part_width(module, "outputs" if side == "out" else "inputs")
         return f"its channels don't fit {self._graph._module2name[module]}" if last >= wide else ""
 
     def _members(self, entry: _Entry) -> list[Member]:
@@ -220,6 +232,18 @@ class Tracer:
         found = [_slot(module, attention.name, slot, roots, roots) for slot in slots]
         members = tuple(member for member in found if member is not None)
         return Group(attention.sources[0], size, attention.heads, f"inside {_class(module)}", members, attention)
+
+
+def _join_(entries: list[_Entry]) -> int:
+    """Number the channels of a group: roots that lead to one position count as one; return how many there are."""
+    size = len(entries[0].roots)
+    pairs = [pair for entry in entries for pair in entry.joined]
+    edges = coo_array(([True] * len(pairs), tuple(zip(*pairs, strict=True)) if pairs else ([], [])), (size, size))
+    count, labels = connected_components(edges, directed=False)
+    if count < size:
+        for entry in entries:
+            entry.roots = {index: root if root is None else int(labels[root]) for index, root in entry.roots.items()}
+    return count
 
 
 def _hidden(model: nn.Module, example: Tensor) -> list[Attention]:
