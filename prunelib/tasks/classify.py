@@ -122,7 +122,8 @@ class Classify:
         The last batch may be short; in random order a single image left over is skipped (batch norm can't train on it).
         """
         parts = (self._splits[split] if order is None else self.order(split, order, copies)).split(batch_size)
-        kept = [part for part in parts if order is None or len(part) > 1 or batch_size == 1][shard[0] :: shard[1]]
+        fits = [part for part in parts if len(part) > (order is not None and batch_size > 1)]
+        kept = fits[shard[0] :: shard[1]]
         for part, pixels in zip(kept, self._pixels(kept), strict=True):
             images = self._normalised(pixels)
             yield images if whole or self.crop is None else centre(images, self.crop), self.labels(part)
