@@ -1,6 +1,27 @@
 # Isomorphic pruning: train dense, remove channels and heads by rank within isomorphic groups, fine-tune.
 
 
+# Gradients of the trained dense network over some training data, for all criteria, modes and budgets.
+rule isomorphic_statistics:
+    input:
+        unpack(plan.statistics),
+    output:
+        statistics="results/statistics/isomorphic/{task}/{model}/seed{seed}/batches{batches}.safetensors",
+    log:
+        "results/logs/isomorphic/{task}/{model}/dense/full/seed{seed}/statistics{batches}.log",
+    benchmark:
+        "results/benchmarks/isomorphic/{task}/{model}/dense/full/seed{seed}/statistics{batches}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("gather_statistics")
+    resources:
+        **plan.resources("gather_statistics"),
+    params:
+        **plan.statistics_params(),
+    script:
+        "../workflow_scripts/gather_statistics.py"
+
+
 # Rank and remove channels and heads of the trained dense network.
 rule isomorphic_prune:
     input:

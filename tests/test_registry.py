@@ -32,7 +32,8 @@ def test_entry_matches_what_it_loads(kind: str, name: str) -> None:
     if kind not in CONFIGURED:
         return
     parameters = inspect.signature(loaded).parameters.values()
-    keywords = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in registry.FILES}
+    keywords = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    keywords = {name: p for name, p in keywords.items() if name not in registry.FILES}
     assert set(entry.options) == set(keywords)
     for option_name, option in entry.options.items():
         if not option.required:

@@ -7,7 +7,8 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.methods.isomorphic.run import prune_structure
 
-    prune_structure(step.settings, step.inputs["data"], step.inputs["parent"], step.outputs, step.device)
+    inputs, statistics = step.inputs, step.inputs.get("statistics")
+    prune_structure(step.settings, inputs["data"], inputs["parent"], step.outputs, step.device, statistics)
 
 
 if "snakemake" in globals():

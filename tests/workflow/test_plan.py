@@ -129,3 +129,27 @@ def test_snakemake_fetches_published_weights_once_and_before_the_rest(checkout: 
     assert planned["first_weights"] == 1 and planned["isomorphic_train"] == 2
     checkout.snakemake(PRETRAINED, "--config", "mode=stub")
     assert (checkout.path / PRETRAINED).is_file()
+
+
+def test_gradients_are_gathered_once_for_all_that_is_pruned_from_one_network() -> None:
+    raw = copy.deepcopy(SMALL) | {"seeds": [0, 1]}
+    raw["methods"] |= {
+        "a": {"uses": "structural", "batches": 3},
+        "b": {"uses": "structural", "batches": 3, "criterion": "fisher", "mode": "global"},
+        "c": {"uses": "structural", "batches": 4},
+        "d": {"uses": "structural", "criterion": "l1"},
+    }
+    shared = {"tasks": ["classify"], "models": ["resnet_small"], "recipe": "train"}
+    pruned = {"methods": ["a", "b", "c", "d"], "budgets": ["macs0.5", "ratio0.3"]}
+    plan = Plan(raw | {"grid": {"isomorphic": [shared | {"methods": ["dense"]}, shared | pruned]}})
+    asked = {run: plan.inputs_of(run, "prune_structure").get("statistics") for run in plan.grid.of("isomorphic")}
+    folder = "results/statistics/isomorphic/classify/resnet_small/seed"
+    assert {file for run, file in asked.items() if run.method in "abc"} == {
+        f"{folder}{seed}/batches{batches}.safetensors" for seed in (0, 1) for batches in (3, 4)
+    }
+    assert {file for run, file in asked.items() if run.method in ("d", "dense")} == {None}
+    wildcards = SimpleNamespace(task="classify", model="resnet_small", seed="1", batches="3")
+    settings = plan.statistics_params()["settings"](wildcards)
+    assert settings["batches"] == 3 and settings["seed"] == 1 and settings.keys().isdisjoint({"method", "recipe"})
+    dense = Run("isomorphic", "classify", "resnet_small", "dense", "full", 1)
+    assert plan.statistics(wildcards)["parent"] == path(dense, "weights.safetensors")
