@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prunelib import __version__, registry
-from prunelib.commands import convert, denoise, export
+from prunelib.commands import convert, denoise, export, shrink
 from prunelib.config import load, read
 from prunelib.errors import PrunelibError
 from prunelib.runs import Grid
@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   python -m prunelib runs config.yaml --paper oes   the runs of one paper; each line is a path below results/runs/
   python -m prunelib record config.yaml mine  results/reference/mine: every number of its finished runs, as text
   python -m prunelib denoise photo.jpg        clean a noisy picture: photo-denoised/denoised.png
+  python -m prunelib shrink resnet50 --macs 2.0G --data DIR   a smaller network: resnet50-gmacs2/model.safetensors
   python -m prunelib export DIR --to onnx     a trained network for other programs: DIR/model.onnx
   python -m prunelib convert-pickle model.pth  its tensors as model.safetensors; nothing in it is run
 """
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("name", help="name of the folder")
     command.set_defaults(call=lambda given: record_runs(given.file, given.name))
     denoise.add(commands)
+    shrink.add(commands)
     export.add(commands)
     convert.add(commands)
     given = parser.parse_args(arguments)

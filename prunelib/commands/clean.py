@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from prunelib.commands.picture import Picture, look, save
+from prunelib.commands.work import claim, finished
 from prunelib.config import Pictures, load
-from prunelib.errors import ArtefactError, MethodError
+from prunelib.errors import MethodError
 from prunelib.runs import Budget, Grid
 from prunelib.storage.files import atomic_path, read_json, sha256, write_json
 from prunelib.workflow.digest import code_digest, used_by
@@ -50,9 +51,10 @@ def clean(
     settings = describe(found, options)
     request = {"picture": sha256(picture), "pick": options.pick, "settings": settings}
     work = folder / "unfinished" if work is None else work
-    if not force and (record := _finished(folder, request)):
+    if not force and (record := finished(folder, FILES, request)):
         return record
-    _claim(folder, work, request | {"code": code_digest(Path(__file__), used_by(settings, "train"))}, force)
+    code = code_digest(Path(__file__), used_by(settings, "train"))
+    claim(folder, FILES, work, request | {"code": code}, force, "another picture, other settings")
     outputs = _run(found, settings, work, device, checkpoint_seconds)
     return _publish(found, outputs, folder, work, request)
 
@@ -91,29 +93,6 @@ def channels(picture: Picture) -> list[int]:
 
 def _source(picture: Picture) -> dict[str, Any]:
     return {"location": str(picture.path), "grey": picture.grey}
-
-
-def _finished(folder: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record of a folder that holds all files of this very request, or None."""
-    if not all((folder / name).is_file() for name in FILES):
-        return None
-    record = read_json(folder / FILES[-1])
-    return record if isinstance(record, dict) and record.get("request") == request else None
-
-
-def _claim(folder: Path, work: Path, request: Mapping[str, Any], force: bool) -> None:
-    """Make ``work`` this request's: go on with its own, begin anew, or refuse to touch what is another's."""
-    note = work / "request.json"
-    if note.is_file() and read_json(note) == request:
-        return
-    there = [str(folder / name) for name in FILES if (folder / name).exists()] + [str(work)] * work.exists()
-    if there and not force:
-        raise ArtefactError(
-            f"{there[0]}: already there, from another picture, other settings or another version of this program. "
-            "Choose another folder (--out), or replace it (--force)."
-        )
-    shutil.rmtree(work, ignore_errors=True)
-    write_json(note, request)
 
 
 def _run(picture: Picture, settings: Mapping[str, Any], work: Path, device: str, seconds: float) -> dict[str, Path]:

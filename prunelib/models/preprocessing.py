@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,6 +13,7 @@ from timm.data import resolve_data_config
 from torchvision.models import get_model_weights
 
 from prunelib.errors import ConfigError
+from prunelib.models.structure import SAVED, read_record
 
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 
@@ -30,9 +32,11 @@ class Preprocessing:
 def own_preprocessing(model: Mapping[str, Any]) -> Preprocessing:
     """Return what the weights of ``{"builder": "timm" | "torchvision", "options": {"name": ...}}`` are evaluated with.
 
-    Sources: timm's pretrained_cfg (crop_pct of the side), torchvision's transforms of the default weights. Raises
-    ConfigError for networks that come without published weights.
+    A saved network wants what its origin does. Sources: timm's pretrained_cfg (crop_pct of the side), torchvision's
+    transforms of the default weights. Raises ConfigError for networks that come without published weights.
     """
+    if model["builder"] == SAVED:
+        model = read_record(Path(model["options"]["location"]).with_suffix(".json"))["model"]
     find = {"timm": _timm, "torchvision": _torchvision}.get(model["builder"])
     found = find(model["options"]["name"]) if find else None
     if found is None:
