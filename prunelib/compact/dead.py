@@ -30,10 +30,11 @@ def may_shrink(network: nn.Module) -> bool:
 def removable_groups(network: nn.Module, example: Tensor) -> list[Group]:
     """Return the groups of coupled channels of which single channels can go; traced without computing anything."""
     # Tracing a network costs seconds of imports; most runs have nothing to remove and need none of them.
-    from prunelib.methods.isomorphic.groups import find_groups
+    from prunelib.methods.isomorphic.coupling import Group
+    from prunelib.methods.isomorphic.tracing import Tracer
 
-    groups, _ = find_groups(copy.deepcopy(network).to("meta"), example.to("meta"))
-    return [group for group in groups if _removable(network, group)]
+    found = Tracer(copy.deepcopy(network).to("meta"), example.to("meta")).groups()
+    return [group for group in found if isinstance(group, Group) and _removable(network, group)]
 
 
 @torch.no_grad()
