@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, gcd
@@ -16,6 +16,7 @@ from prunelib.methods.isomorphic.groups import Group
 
 Mode = Literal["isomorphic", "global", "local", "uniform"]
 Kind = Literal["channels", "head dims", "heads"]
+Change = tuple[int, int, int]  # (set, member of it, one step more or less)
 Layout = tuple[int, int]  # (blocks, channels per block) of a group; (heads, dimensions per head) of attention
 
 
@@ -103,14 +104,23 @@ class Ranking:
         """
         return tuple(_nearest(ranked, ratio * self._weight(ranked.members[0].kind)) for ranked in self.sets)
 
-    def removed(self, counts: Sequence[int]) -> dict[str, Tensor]:
+    def exceptions(self, counts: Sequence[int]) -> Iterator[Change]:
+        """Yield every (set, member, change) by which one group could take a step more or less than its turn."""
+        for index, (count, ranked) in enumerate(zip(counts, self.sets, strict=True)):
+            for member, units in enumerate(ranked.members):
+                taken = ranked.steps[:count].count(member)
+                yield from ((index, member, by) for by in (-1, 1) if 0 <= taken + by < len(units.widths))
+
+    def removed(self, counts: Sequence[int], exception: Change | None = None) -> dict[str, Tensor]:
         """Return the channels to remove by group name (ascending ids) when set i takes ``counts[i]`` steps.
 
-        Removals are nested: more steps remove all that fewer do, and more.
+        Removals are nested: more steps remove all that fewer do, and more. ``exception``: one of ``exceptions``.
         """
         parts: dict[str, list[Tensor]] = {}
-        for count, ranked in zip(counts, self.sets, strict=True):
+        for index, (count, ranked) in enumerate(zip(counts, self.sets, strict=True)):
             taken = torch.bincount(torch.tensor(ranked.steps[:count], dtype=torch.long), minlength=len(ranked.members))
+            if exception is not None and exception[0] == index:
+                taken[exception[1]] += exception[2]
             for units, number in zip(ranked.members, taken.tolist(), strict=True):
                 lost = units.order[: len(units.order) - units.widths[number]]
                 parts.setdefault(units.group.name, []).append(_channels(units, lost))

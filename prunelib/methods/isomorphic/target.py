@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from heapq import nsmallest
+from itertools import combinations_with_replacement
 from typing import Any, Literal
 
 from torch import Tensor
@@ -13,8 +15,11 @@ from prunelib.errors import MethodError
 from prunelib.methods.isomorphic.ranking import Ranking
 
 Metric = Literal["macs", "parameters", "latency"]
+Steps = tuple[int, ...]  # how many every set takes
+Move = tuple[int, int]  # (set, one step more or less)
 Cost = Callable[[Mapping[str, Tensor]], float]  # of the network once these channels are removed
 HALVINGS = 40  # of [0, 1]: finer than any network's granularity
+PAIRS = 16  # of two single steps that are tried where no single one helps
 NEAR = 0.002  # of the target; single steps beyond the one ratio are taken only to get this near
 MET = 0.01  # of the target: what counts as reached
 
@@ -53,7 +58,7 @@ class Solution:
     """The ratio found, the steps every set takes at it, what they remove, and the cost that is then left."""
 
     ratio: float
-    steps: tuple[int, ...]
+    steps: Steps
     removed: dict[str, Tensor]
     cost: float
 
@@ -69,16 +74,16 @@ def solve(ranking: Ranking, cost: Cost, amount: float) -> Solution:
     """Find the ratio at which ``cost`` lies nearest to ``amount``, by bisection.
 
     Where several sets take their next step at the same ratio, only the first of them (in traversal order) may take it;
-    a remaining gap is closed by single steps of single sets, so that all modes are compared at the same cost. In mode
-    "uniform" all groups keep to the one ratio instead.
+    a remaining gap is closed by single steps of one or two sets, and at last by one of a single group, so that all
+    modes are compared at the same cost. In mode "uniform" all groups keep to the one ratio instead.
     Raises MethodError when even the largest ratio leaves too much, because of floors, rounding or fixed layers.
     """
 
     @cache
-    def left(steps: tuple[int, ...]) -> float:
+    def left(steps: Steps) -> float:
         return cost(ranking.removed(steps))
 
-    def gap(steps: tuple[int, ...]) -> float:
+    def gap(steps: Steps) -> float:
         return abs(left(steps) - amount)
 
     if left(ranking.counts(1.0)) > amount:
@@ -95,10 +100,11 @@ def solve(ranking: Ranking, cost: Cost, amount: float) -> Solution:
     few, many = ranking.counts(low), ranking.counts(high)
     if ranking.rules.mode == "uniform":
         best = min(few, many, key=gap)
-    else:
-        best = min((many[:index] + few[index:] for index in range(len(few) + 1)), key=gap)
-        best = _close(best, gap, ranking.limits, NEAR * amount)
-    return Solution(high, best, ranking.removed(best), left(best))
+        return Solution(high, best, ranking.removed(best), left(best))
+    best = min((many[:index] + few[index:] for index in range(len(few) + 1)), key=gap)
+    best = _close(best, left, amount, ranking.limits)
+    found = Solution(high, best, ranking.removed(best), left(best))
+    return found if gap(best) <= MET / 2 * amount else _with_exception(ranking, cost, amount, found)
 
 
 def bisect_measured(ranking: Ranking, cost: Cost, amount: float, tries: int = 12) -> Solution:
@@ -120,20 +126,50 @@ def bisect_measured(ranking: Ranking, cost: Cost, amount: float, tries: int = 12
     return min(tried, key=lambda solution: abs(solution.cost - amount))
 
 
-def _close(
-    steps: tuple[int, ...], gap: Callable[[tuple[int, ...]], float], limits: tuple[int, ...], tolerance: float
-) -> tuple[int, ...]:
-    """Let single sets take single steps more or less while that narrows the gap."""
-    while gap(steps) > tolerance:
-        nearer = min(_neighbours(steps, limits), key=gap, default=steps)
-        if gap(nearer) >= gap(steps):
+def _with_exception(ranking: Ranking, cost: Cost, amount: float, found: Solution) -> Solution:
+    """Let one single group take a step more or less than its turn, if that comes nearer."""
+    tried = [found]
+    for change in ranking.exceptions(found.steps):
+        removed = ranking.removed(found.steps, change)
+        tried.append(Solution(found.ratio, found.steps, removed, cost(removed)))
+    return min(tried, key=lambda solution: abs(solution.cost - amount))
+
+
+def _close(steps: Steps, left: Callable[[Steps], float], amount: float, limits: Steps) -> Steps:
+    """Let single sets take single steps more or less, one or two at a time, while that narrows the gap."""
+    while (gap := abs(left(steps) - amount)) > NEAR * amount:
+        moves = list(_moves(steps, limits))
+        nearer = min(
+            (_moved(steps, move) for move in moves), key=lambda found: abs(left(found) - amount), default=steps
+        )
+        if abs(left(nearer) - amount) >= gap:
+            nearer = min(_pairs(steps, moves, left, amount, limits), key=lambda found: abs(left(found) - amount))
+        if abs(left(nearer) - amount) >= gap:
             break
         steps = nearer
     return steps
 
 
-def _neighbours(steps: tuple[int, ...], limits: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def _moves(steps: Steps, limits: Steps) -> Iterator[Move]:
     for index, limit in enumerate(limits):
-        for change in (-1, 1):
-            if 0 <= steps[index] + change <= limit:
-                yield (*steps[:index], steps[index] + change, *steps[index + 1 :])
+        yield from ((index, change) for change in (-1, 1) if 0 <= steps[index] + change <= limit)
+
+
+def _moved(steps: Steps, *moves: Move) -> Steps:
+    found = list(steps)
+    for index, change in moves:
+        found[index] += change
+    return tuple(found)
+
+
+def _pairs(
+    steps: Steps, moves: list[Move], left: Callable[[Steps], float], amount: float, limits: Steps
+) -> Iterator[Steps]:
+    """Yield ``steps`` and those two moves away that come nearest if two moves cost what each costs by itself."""
+    yield steps
+    saved = {move: left(_moved(steps, move)) - left(steps) for move in moves}
+    pairs = combinations_with_replacement(moves, 2)
+    for pair in nsmallest(PAIRS, pairs, key=lambda pair: abs(left(steps) + saved[pair[0]] + saved[pair[1]] - amount)):
+        found = _moved(steps, *pair)
+        if all(0 <= step <= limit for step, limit in zip(found, limits, strict=True)):
+            yield found
