@@ -12,6 +12,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Bits = Annotated[int, Field(ge=1, le=8)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-__all__ = ["Count", "Fraction", "Literal", "Natural", "NonNegative", "Positive", "Share", "Word"]
+__all__ = ["Bits", "Count", "Fraction", "Literal", "Natural", "NonNegative", "Positive", "Share", "Word"]

@@ -177,7 +177,8 @@ class Grid:
     def masked_from_start(self, run: Run) -> bool:
         """Whether a run has a mask though its budget keeps everything: the fact ``full_mask`` says with which options.
 
-        So does the first round of iterative pruning as OES's authors run it (norm biases are pruned in it already).
+        An energy or a sensitivity alone decides what is kept, with any options; the first round of iterative pruning as
+        OES's authors run it prunes norm biases already.
         """
         options, wanted = self.settings.named("methods", run.method).options, self.facts(run).get("full_mask")
         return wanted is not None and all(options[name] == value for name, value in wanted.items())
@@ -246,6 +247,10 @@ class Grid:
         kind = entry.facts.get("parent", "none")
         if kind == "dense":
             return Run(run.paper, run.task, run.model, "dense", "full", run.seed)
+        if kind == "of":
+            of = self.settings.named("methods", run.method).options["of"]
+            self.settings.named("methods", of, f"methods.{run.method}.of")
+            return Run(run.paper, run.task, run.model, of, run.budget, run.seed)
         if kind == "source":
             options = self.settings.named("methods", run.method).options
             self.settings.named("methods", options["of"], f"methods.{run.method}.of")

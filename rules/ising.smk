@@ -75,6 +75,32 @@ rule ising_train:
         "../workflow_scripts/train.py"
 
 
+# Deep Compression's later stages: share the weights of a pruned network, train what they share, write a small file.
+rule ising_compress:
+    input:
+        unpack(plan.inputs("ising", "compress")),
+    output:
+        weights="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
+        history="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
+        metrics="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
+        compressed="results/runs/ising/{task}/{model}/{method}/{budget}/seed{seed}/compressed.bin",
+    log:
+        "results/logs/ising/{task}/{model}/{method}/{budget}/seed{seed}/compress.log",
+    benchmark:
+        "results/benchmarks/ising/{task}/{model}/{method}/{budget}/seed{seed}/compress.tsv"
+    wildcard_constraints:
+        method=plan.methods("compress"),
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("compress")
+    resources:
+        **plan.resources("compress"),
+    params:
+        **plan.params("ising", "compress"),
+    script:
+        "../workflow_scripts/compress.py"
+
+
 # Remove what mask or gates made dead; the output stays equal.
 rule ising_slim:
     input:

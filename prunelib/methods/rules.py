@@ -76,6 +76,16 @@ def structural(options: Mapping[str, Any]) -> str | None:
     return None
 
 
+@register("option_rule", "trained_sensitivity")
+def trained_sensitivity(options: Mapping[str, Any]) -> str | None:
+    """Ask for either a sensitivity or a density: one follows from the other."""
+    if options["budget"] == "full" and options["sensitivity"] is None:
+        return "with the budget full, sensitivity decides what is kept. Set it (0.25 to 2 are published)."
+    if options["budget"] == "density" and options["sensitivity"] is not None:
+        return "a density sets the sensitivity by itself. Leave sensitivity out, or take the budget full."
+    return None
+
+
 @register("option_rule", "imp")
 def imp(options: Mapping[str, Any]) -> str | None:
     """Refuse a cut of everything, and the authors' schedule without the share that each of its rounds cuts."""

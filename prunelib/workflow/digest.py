@@ -37,7 +37,7 @@ def _digest(modules: frozenset[str]) -> str:
 def used_by(description: dict[str, Any], step: str) -> list[tuple[str, str]]:
     """List the registered things a step loads; an option named like a registry kind (energy: margin) names one more."""
     uses = [("task", description["task"]["kind"]), ("model", description["model"]["builder"])]
-    if step == "train":
+    if step in ("train", "compress"):
         uses.append(("loop", description["recipe"]["loop"]))
         if distill := description["recipe"].get("distill"):
             uses.append(("model", distill["teacher"]["builder"]))

@@ -78,6 +78,9 @@ class Plan:
             files |= {"structure": path(run, "pruned.safetensors"), "record": path(run, "pruned.json")}
         if step == "train":
             files |= self._teacher_files(run)
+        if step == "compress" and parent:
+            kept = {"mask": path(parent, "mask.h5")} if self.stage(parent) != "none" else {}
+            files |= {"start": path(parent, "weights.safetensors")} | kept
         if step == "slim":
             files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
             files |= {"mask": path(run, "mask.h5")}
@@ -156,7 +159,7 @@ class Plan:
         settings = self.grid.describe(run)
         if step == "train" and self.stage(run) != "training":
             settings = {key: value for key, value in settings.items() if key not in ("method", "budget")}
-        if step != "train":
+        if step not in ("train", "compress"):
             settings = {key: value for key, value in settings.items() if key not in ("recipe", "scale")}
         code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
         return {"settings": settings, "code": code, "mode": self.settings.mode}
@@ -242,7 +245,7 @@ class Plan:
         """
         stage, method = self.stage(run), self.settings.named("methods", run.method)
         if run.paper == "ising":
-            return stage != "none"
+            return stage not in ("none", "compress")
         options = method.options
         covers_all = options.get("prune") == "all" or options.get("fidelity") == "upstream" or method.name == "given"
         chained = self.grid.facts(run).get("parent") == "previous"

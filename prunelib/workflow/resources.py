@@ -15,6 +15,7 @@ RESOURCES = {
     "find_mask": {"mem_mb": 2000, "runtime": 240, "gpu": True},
     "train": {"mem_mb": 2000, "runtime": 720, "gpu": True},
     "gather_statistics": {"mem_mb": 4000, "runtime": 240, "gpu": True},
+    "compress": {"mem_mb": 4000, "runtime": 240, "gpu": True},
     "prune_structure": {"mem_mb": 3000, "runtime": 60, "gpu": True},
     "denoise": {"mem_mb": 4000, "runtime": 720, "gpu": True},
     "slim": {"mem_mb": 2000, "runtime": 30, "gpu": False},

@@ -122,7 +122,7 @@ def test_another_seed_finds_another_mask(data: dict[str, Path], tmp_path: Path, 
 @pytest.mark.parametrize("name", registry.names("method"))
 def test_facts_are_known_words(name: str) -> None:
     facts = registry.entry("method", name).facts
-    assert facts["stage"] in ("none", "mask", "structure", "training")
-    assert facts.get("parent", "none") in ("none", "previous", "dense", "source")
+    assert facts["stage"] in ("none", "mask", "structure", "training", "compress")
+    assert facts.get("parent", "none") in ("none", "previous", "dense", "source", "of")
     assert facts.get("start", "init") in ("init", "parent")
     assert set(facts.get("budgets", ("full",))) <= BUDGET_KINDS.keys()

@@ -29,7 +29,7 @@ def smoke(checkout: Checkout) -> Checkout:
 def test_smoke_grid_with_the_real_algorithms(smoke: Checkout) -> None:
     smoke.snakemake(*SMOKE)
     found = sorted((smoke.path / "results" / "runs").rglob("metrics.json"))
-    assert len(found) == 12
+    assert len(found) == 13
     for file in found:
         record = json.loads(file.read_text())
         assert record["scale"] == "smoke"

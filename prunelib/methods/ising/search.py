@@ -25,7 +25,7 @@ from prunelib.tasks.classify import Classify
 TOP_UPS = 16  # attempts to add random units to the frozen state, each until one does not fit
 
 
-@register("method", "ising", stage="training", parent="none", start="init", budgets=("density", "full"))
+@register("method", "ising", stage="training", parent="none", start="init", budgets=("density", "full"), full_mask={})
 def ising(
     task: Classify,
     budget: Mapping[str, Any],
