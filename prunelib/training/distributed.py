@@ -50,7 +50,11 @@ class World:
 
     def shared(self, model: nn.Module) -> nn.Module:
         """Return the network whose backward pass averages gradients over all processes; the model itself, alone."""
-        return model if self.size == 1 else DistributedDataParallel(model, broadcast_buffers=False)
+        if self.size == 1:
+            return model
+        network = DistributedDataParallel(model)
+        network.broadcast_buffers = False  # statistics are put together after the step (prunelib.training.running)
+        return network
 
     def part(self, network: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Run one of several backward passes of a step in it: gradients are averaged in the last one only."""

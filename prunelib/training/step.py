@@ -63,7 +63,8 @@ class Stepper:
                 if place == 0:
                     self.optimizer.zero_grad()
                 # A backward pass in several processes averages over them; the step wants the sum over parts.
-                (loss if part.weight == 1 else loss * (part.weight * self.world.size)).backward()
+                scale = part.weight * self.world.size
+                (loss if scale == 1 else loss * scale).backward()
             if self._running:
                 self._running.after_part(part.weight)
             if part.weight:
