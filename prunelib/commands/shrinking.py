@@ -152,7 +152,7 @@ def _named(name: str) -> dict[str, Any]:
         return {"builder": "timm", "name": name, "fixed": bool(found and found.fixed_input_size)}
     known = torchvision.models.list_models(module=torchvision.models)
     if name in known:
-        return {"builder": "torchvision", "name": name, "fixed": False}
+        return {"builder": "torchvision", "name": name, "fixed": name.startswith("vit_")}
     hint = nearest(name, [*timm.list_models(), *known])
     raise ConfigError(f"{name}: neither a file or run, nor an architecture of timm or torchvision.{hint}")
 
