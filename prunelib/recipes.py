@@ -132,7 +132,7 @@ class ClassifyRecipe(Strict):
     min_lr: NonNegative = 0.0
     lr_per: Literal["epoch", "step"] = "epoch"  # how often the schedule is looked at
     label_smoothing: Share = 0.0
-    augment: Literal["none", "flip", "shift", "crop-flip"] = "none"
+    augment: Literal["none", "flip", "shift", "crop-flip", "crop-flip-rotate", "crop-flip-rotate-cutout"] = "none"
     transform: Transform | None = None  # of every picture by itself, in place of augment
     repeats: Count = 1  # augmented copies of a picture in an epoch, which then shows that much fewer pictures
     mix: Mix | None = None

@@ -23,13 +23,19 @@ from prunelib.seeds import generator
 from prunelib.tasks.loading import Stored, loader
 
 Split = Literal["train", "val", "test"]
+# Colour figures (mean, standard deviation per channel) that publications use whatever the data (ising: code, README).
+FIGURES = {
+    "none": ((0.0,), (1.0,)),  # pixels in [0, 1]
+    "cifar": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
 
 
 @register("task", "classify", loop="classify")
 class Classify:
     """Classify the images of one data set: inputs (N, C, H, W) float32, targets (N,) int64, mean cross-entropy.
 
-    Pixels are (x / 255 - mean) / std with the data set's per-channel figures of its training split, or the model's.
+    Pixels are (x / 255 - mean) / std with the data set's per-channel figures of its training split, or other ones.
     """
 
     kind = "classify"
@@ -44,20 +50,23 @@ class Classify:
         batch_size: Count = 128,
         size: Count | None = None,
         crop: Count | None = None,
-        preprocess: Literal["data", "model"] = "data",
+        preprocess: Literal["data", "model", "none", "cifar", "imagenet"] = "data",
     ) -> None:
         """Read the data set; ``batch_size`` is that of ``batches``, ``size`` resizes images to size × size pixels.
 
         ``crop``: the network sees crop × crop pixels of them, the central ones where nothing draws others at random
         (``prunelib.training.augment``). ``preprocess`` "model": size, resizing and colour figures are those that the
         model's published weights are evaluated with (``prunelib.models.preprocessing``); size and crop stay out then.
-        Raises ConfigError for a crop larger than the images, and for a model that has no such figures.
+        "none", "cifar" and "imagenet" are colour figures alone (``FIGURES``). Raises ConfigError for a crop larger than
+        the images, figures of another number of channels, and for a model that has no such figures.
         """
         images = read_images(data)
         if preprocess == "model":
             if size is not None or crop is not None:
                 raise ConfigError("task.preprocess: got 'model', which sets the size itself; leave size and crop out.")
             images, size = _as_the_model_wants(images, model)
+        elif preprocess != "data":
+            images = _with_figures(images, preprocess)
         smallest = size or min(images.images.shape[1:3])
         if crop is not None and crop > smallest:
             raise ConfigError(f"task.crop: got {crop}; the images of {data} have {smallest} pixels. Allowed: fewer.")
@@ -162,6 +171,15 @@ def _as_the_model_wants(images: ImageSet, model: Mapping[str, Any]) -> tuple[Ima
         return images, own.side
     form = replace(images.images.form, side=own.side, shorter=own.shorter, interpolation=own.interpolation)
     return replace(images, images=replace(images.images, form=form)), None
+
+
+def _with_figures(images: ImageSet, name: str) -> ImageSet:
+    mean, std = (np.array(values) for values in FIGURES[name])
+    channels = np.ones(images.images.shape[3])
+    if len(mean) not in (1, len(channels)):
+        given = f"got '{name}', figures of {len(mean)} channels; the images have {len(channels)}"
+        raise ConfigError(f"task.preprocess: {given}. Allowed: data, none.")
+    return replace(images, mean=mean * channels, std=std * channels)
 
 
 def centre(images: Tensor, side: int) -> Tensor:

@@ -84,3 +84,19 @@ def test_initial_weights_follow_the_cards():
     norms = [module for module in residual.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(bool((norm.weight == 1).all()) and not norm.bias.any() for norm in norms)
     assert residual.fc.weight.abs().max().item() <= 1 / math.sqrt(64)
+
+
+# Card of the ising papers, section 2.4: small stem; (10, 100, 102 classes in colour, 10 classes in grey).
+ISING = {
+    "resnet18": (11_173_962, 11_220_132, 11_221_158, 11_172_810),
+    "resnet34": (21_282_122, 21_328_292, 21_329_318, 21_280_970),
+    "resnet50": (23_520_842, 23_705_252, 23_709_350, 23_519_690),
+    "resnet101": (42_512_970, 42_697_380, 42_701_478, 42_511_818),
+}
+
+
+@pytest.mark.parametrize(("builder", "counts"), ISING.items())
+def test_the_ising_papers_networks(builder, counts):
+    assert tuple(_count(_meta(builder, classes)) for classes in (10, 100, 102)) == counts[:3]
+    with torch.device("meta"):
+        assert _count(build({"builder": builder, "options": {}}, 0, classes=10, in_channels=1)) == counts[3]

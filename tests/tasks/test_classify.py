@@ -8,7 +8,7 @@ import torch
 
 from prunelib.data.datasets import read_images
 from prunelib.errors import ConfigError
-from prunelib.tasks.classify import Classify
+from prunelib.tasks.classify import FIGURES, Classify
 from tests.tiny import COUNTS, MODEL, write_squares
 
 
@@ -118,3 +118,19 @@ def test_pictures_in_files_give_the_same_batches(task, data, monkeypatch):
     wrapped = Classify(data, MODEL, 0, batch_size=16)
     for whole, decoded in zip(task.fold("val", 5), wrapped.fold("val", 5), strict=True):
         assert torch.equal(whole[0], decoded[0]) and torch.equal(whole[1], decoded[1])
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_colour_figures_of_publications_replace_the_data_sets(task, data, name):
+    other = Classify(data, MODEL, 0, preprocess=name)
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in FIGURES[name])
+    pixels = task.example * torch.tensor(task.std).reshape(1, -1, 1, 1) + torch.tensor(task.mean).reshape(1, -1, 1, 1)
+    assert torch.allclose(other.example, (pixels - mean) / std, atol=1e-5)
+    assert len(other.mean) == len(other.std) == 3  # what records of a network keep
+
+
+def test_figures_of_three_channels_do_not_fit_grey_images(tmp_path):
+    grey = write_squares(tmp_path / "grey.h5", channels=1)
+    with pytest.raises(ConfigError, match="3 channels; the images have 1. Allowed: data, none"):
+        Classify(grey, MODEL, 0, preprocess="imagenet")
+    assert Classify(grey, MODEL, 0, preprocess="none").example.amax() <= 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prunelib.tasks.classify import centre
-from prunelib.training.augment import augment, flip, shift
+from prunelib.training.augment import augment, cut_out, flip, shift, turn
 
 
 def _generator(seed=0):
@@ -97,3 +97,44 @@ def test_with_a_crop_images_that_do_not_move_are_their_centre(kind):
     assert torch.equal(centre(images, 4), middle)
     assert ((cut == middle).flatten(1).all(1) | mirrored).all()
     assert mirrored.any() == (kind == "flip")
+
+
+def test_turns_are_about_the_centre_by_angles_up_to_half_a_turn():
+    images = torch.zeros(400, 1, 33, 33)
+    images[:, :, 16, 16] = 2.0
+    images[:, :, 16, 28] = 1.0  # twelve pixels right of the centre
+    turned = turn(images, 180.0, _generator())
+    assert (turned[:, 0, 16, 16] == 2.0).all()
+    found = [(image[0] == 1).nonzero().double().mean(0) - 16 for image in turned if (image == 1).any()]
+    places = torch.stack(found)
+    assert len(found) > 300 and (places.norm(dim=1) - 12).abs().max() < 1
+    angles = torch.rad2deg(torch.atan2((-places[:, 0]).clamp(min=0), places[:, 1]))
+    assert (places[:, 0] <= 0).all()  # counter-clockwise, as pictures are seen
+    assert angles.min() < 10 and angles.max() > 170 and angles.median() == pytest.approx(90, abs=15)
+
+
+def test_a_quarter_turn_moves_pixels_exactly():
+    image = torch.rand(1, 2, 8, 8)
+    drawn = torch.rand(1, generator=_generator()).item()
+    assert torch.equal(turn(image, 90 / drawn, _generator()), image.rot90(1, (2, 3)))
+
+
+def test_cut_out_clears_one_square_that_the_border_may_clip():
+    holes = cut_out(torch.ones(600, 2, 32, 32), 16, _generator()) == 0
+    assert torch.equal(holes[:, 0], holes[:, 1])
+    heights, widths = holes[:, 0].any(2).sum(1), holes[:, 0].any(1).sum(1)
+    assert torch.equal(holes[:, 0].flatten(1).sum(1), heights * widths)
+    assert (heights.max(), widths.max(), heights.min(), widths.min()) == (16, 16, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["crop-flip-rotate", "crop-flip-rotate-cutout"])
+def test_longer_kinds_begin_with_the_changes_of_the_shorter_ones(kind):
+    images = torch.rand(32, 1, 16, 16) + 0.5
+    moved = augment(images, "crop-flip", _generator())
+    changed = augment(images, kind, _generator())
+    generator = _generator()
+    augment(images, "crop-flip", generator)
+    expected = turn(moved, 180.0, generator)
+    if kind.endswith("cutout"):
+        expected = cut_out(expected, 8, generator)
+    assert torch.equal(changed, expected) and not torch.equal(changed, moved)
