@@ -52,9 +52,19 @@ class Table:
 
 def data_uri(path: Path, kind: str) -> str:
     """Return a file as a data URI; an absent file or a CSV above EMBED_BYTES gives an empty string."""
-    if not path.is_file() or (kind == "text/csv" and path.stat().st_size > EMBED_BYTES):
+    return _uri(path.read_bytes(), kind) if path.is_file() else ""
+
+
+def rows_uri(path: Path, paper: str) -> str:
+    """Return the rows of one paper of a CSV file, as they stand there, as a data URI; see ``data_uri``."""
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return _uri(rows[rows.paper == paper].to_csv(index=False, lineterminator="\n").encode(), "text/csv")
+
+
+def _uri(content: bytes, kind: str) -> str:
+    if kind == "text/csv" and len(content) > EMBED_BYTES:
         return ""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def checks_table(judgement: Judgement, source: Path) -> Table:

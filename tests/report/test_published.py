@@ -173,3 +173,64 @@ def test_a_double_or_missing_file_is_refused(tmp_path, monkeypatch, values):
         published.values("twice")
     with pytest.raises(ArtefactError, match="no such file"):
         published.values("none")
+
+
+@pytest.fixture(scope="module")
+def energies():
+    return published.values("ising")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "density"),
+    [
+        ("ising-ipruning-cifar10-resnet18-original-top1", 0.9281, 1.0),
+        ("ising-ipruning-cifar10-resnet18-dc-top1", 0.7618, 0.4919),
+        ("ising-ipruning-cifar10-resnet18-full-top1", 0.8412, 0.4919),
+        ("ising-ipruning-cifar100-squeezenet-pruned-loss", 1.9437, 0.532),
+        ("ising-ipruning-flowers102-resnet101-dc-top5", 0.6242, 0.4623),
+        ("ising-edropout-kuzushiji-alexnet-pruned-top1", 0.9657, 0.7857),
+        ("ising-edropout-fashion-squeezenet-full-top3", 0.9935, 0.5283),
+    ],
+)
+def test_cells_of_the_energies_tables(energies, name, value, density):
+    row = one(energies, id=name)
+    assert (row.value, row.density, row.evidence) == (value, density, "table")
+
+
+def test_the_energies_tables_are_whole(energies):
+    sizes = energies.assign(table=energies.id.str.split("-").str[1]).groupby(["table", "dataset"]).size()
+    assert sizes["ipruning"].to_dict() == dict.fromkeys(energies.dataset.unique(), 4 * (4 * 4 + 2 * 3))
+    assert sizes["edropout"].to_dict() == {"fashion": 4 * (4 * 3 + 2 * 2), "kuzushiji": 4 * (4 * 3 + 2 * 2)}
+
+
+def test_impossible_cells_and_copied_ones_are_doubtful(energies):
+    wide = energies.assign(row=energies.id.str.rsplit("-", n=1).str[0], k=energies.metric.str.removesuffix("_full"))
+    cells, doubt = (
+        wide.pivot(index="row", columns="k", values="value"),
+        wide.pivot(index="row", columns="k", values="doubt"),
+    )
+    impossible = (cells.top1 > cells.top3) | (cells.top3 > cells.top5)
+    assert sorted(cells.index[impossible]) == [
+        f"ising-ipruning-kuzushiji-{network}-pruned" for network in ("alexnet", "squeezenet")
+    ]
+    for metric in ("top3", "top5"):
+        assert doubt[metric][impossible].str.contains("impossible").all()
+    twice = cells.index[cells.duplicated(["top1", "top3", "top5"], keep=False)]
+    copied = [name for name in twice if "flowers" in name]
+    assert len(twice) == 4 and len(copied) == 2 and doubt.top1[copied].str.contains("copying").all()
+
+
+def test_a_kept_share_agrees_with_the_kept_parameters_or_is_doubtful(energies):
+    dense = (
+        energies[energies.method == "dense"]
+        .drop_duplicates(["dataset", "model"])
+        .set_index(["dataset", "model"])["kept"]
+    )
+    rows = energies[(energies.method != "dense") & energies.metric.str.startswith("top1")]
+    share = rows.kept / dense.loc[list(zip(rows.dataset, rows.model, strict=True))].to_numpy()
+    off = rows[(share - rows.density).abs() > 0.015]
+    assert set(off.id) == {
+        "ising-ipruning-fashion-resnet101-dc-top1",
+        "ising-ipruning-flowers102-resnet50-dc-top1",
+    }
+    assert (off.doubt != "").all()

@@ -1,4 +1,3 @@
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -147,5 +146,37 @@ def test_published_labels_are_those_of_the_paper_grid():
     photos = values[values.image.isin(["pepper", "lena", "barbara", "baboon"])]
     wanted = set(photos[["task", "model", "method"]].itertuples(index=False, name=None))
     assert len(wanted) > 40 and wanted <= runs
-    for labels in SAME_METHOD.values():
-        assert all(any(fnmatchcase(method, label) for method in methods) for label in labels)
+
+
+def test_published_tables_of_the_energies_are_rows_of_the_paper_grid():
+    settings = load(yaml.safe_load(PAPER.read_text()))
+    runs = {(run.task, run.model, run.method) for run in Grid(settings).of("ising")}
+    values = published.values("ising")
+    wanted = set(values[["task", "model", "method"]].itertuples(index=False, name=None))
+    assert len(wanted) == 5 * 6 * 2 + 5 * 4 + 2 * 6 and wanted <= runs
+    assert {(task, model, "dense-strong") for task, model, _ in wanted} <= runs
+    every = {(run.paper, run.task, run.model, run.method, run.budget) for run in Grid(settings).of("ising")}
+    assert len(Grid(settings).of("ising")) == 5 * len(every)
+
+
+def test_labels_that_repeat_a_published_method_are_in_the_paper_grid():
+    grid = Grid(load(yaml.safe_load(PAPER.read_text())))
+    for method, labels in SAME_METHOD.items():
+        assert labels[-1] == method and set(labels) <= {run.method for run in grid.runs}
+
+
+def test_accuracies_of_the_energies_are_compared_at_the_authors_count():
+    labels = {"paper": "ising", "task": "classify-cifar10", "model": "resnet18", "scale": "paper"}
+    pruned = {"method": "ising", "budget": "full", "density_all": 0.3, "density_upstream": 0.49}
+    found = card(
+        *(labels | pruned | {"seed": seed, "top1": 0.84 + seed / 100, "top1_full": 0.9} for seed in (0, 1)),
+        labels | {"method": "dense", "budget": "full", "seed": 0, "top1": 0.95, "density_all": 1.0},
+        labels | {"method": "trained_magnitude", "budget": "density0.6", "seed": 0, "top1": 0.9, "density_all": 0.6},
+    )
+    row = found.loc["ising-ipruning-cifar10-resnet18-pruned-top1"]
+    assert (row.verdict, row.ours, row.our_density) == ("within tolerance", pytest.approx(0.845), 0.49)
+    assert found.verdict["ising-ipruning-cifar10-resnet18-full-top1"] == "differs"  # 84.1, published on pruned weights
+    assert found.verdict["ising-ipruning-cifar10-resnet18-original-top1"] == "differs"
+    assert found.verdict["ising-ipruning-cifar10-resnet18-dc-top1"] == "no run of this density"
+    assert found.verdict["ising-ipruning-cifar10-resnet34-pruned-top1"] == "needs scale paper"
+    assert found.verdict["ising-ipruning-kuzushiji-alexnet-pruned-top5"] == "doubtful, not compared"
