@@ -68,6 +68,7 @@ rule draw_figures:
         histories=plan.files("history.h5"),
         masks=[file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
         reference=REFERENCE,
+        structures=[file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file],
     output:
         expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
     log:

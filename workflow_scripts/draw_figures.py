@@ -9,8 +9,8 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.report.figures import draw_figures
 
-    lists, output = step.lists, Path(step.params["directory"])
-    draw_figures(step.inputs["runs"].parent, lists["histories"], output, lists["masks"], lists["reference"])
+    histories, *more = (step.lists[name] for name in ("histories", "masks", "reference", "structures"))
+    draw_figures(step.inputs["runs"].parent, histories, Path(step.params["directory"]), *more)
 
 
 if "snakemake" in globals():

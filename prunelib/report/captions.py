@@ -89,6 +89,25 @@ CAPTIONS = (
         "Dashed: the dense network. Small dots are seeds.",
     ),
     Caption(
+        "isomorphic_widths",
+        "isomorphic",
+        "Widths before and after",
+        "Line plots along the network: channels of every group in the dense and the pruned networks, and the share "
+        "that stays, one colour per ranking.",
+        "Grey: the dense network. Lines are means over seeds, bands their range. Local ranking takes about the same "
+        "share everywhere; global ranking empties some layers and spares others; isomorphic ranking moves channels "
+        "only between layers of the same structure.",
+    ),
+    Caption(
+        "isomorphic_scores",
+        "isomorphic",
+        "Scores within and across isomorphic sets",
+        "Range plots: the distribution of channel scores of every group, groups of one isomorphic set side by side.",
+        "Bars span the first to the ninth tenth of a group's scores, white dots are medians, thin lines the whole "
+        "range. Relative scores have the mean 1 in every group (dotted), so what differs is their shape: channels "
+        "compete fairly where shapes are alike.",
+    ),
+    Caption(
         "ising_kept",
         "ising",
         "Accuracy against what is really kept",

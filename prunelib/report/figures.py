@@ -10,6 +10,7 @@ import pandas as pd
 
 from prunelib.report.figures_classify import expanders_degree, ising_kept, ising_search, isomorphic_modes
 from prunelib.report.figures_crossover import crossover_methods
+from prunelib.report.figures_isomorphic import isomorphic_scores, isomorphic_widths
 from prunelib.report.figures_oes import oes_curves, oes_final
 from prunelib.report.figures_pictures import oes_pictures
 from prunelib.report.figures_published import oes_layers, oes_published, read_reference
@@ -17,17 +18,19 @@ from prunelib.report.figures_spectra import expanders_spectrum
 from prunelib.report.histories import History, read_histories
 from prunelib.report.layers import read_layers
 from prunelib.report.plots import Drawing, placeholder, save, style
+from prunelib.report.structures import read_structures
 from prunelib.report.tables import read_table
 
 
 @dataclass(frozen=True)
 class Results:
-    """What figures are drawn from: all runs, their histories, kept entries per layer, recorded mask searches."""
+    """What figures are drawn from: all runs, histories, kept entries per layer, recorded mask searches, widths."""
 
     runs: pd.DataFrame
     histories: Sequence[History]
     layers: pd.DataFrame
     reference: pd.DataFrame
+    structures: pd.DataFrame
 
 
 def _of(draw: Callable[[pd.DataFrame, Sequence[History]], Drawing | None]) -> Callable[[Results], Drawing | None]:
@@ -44,6 +47,8 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "expanders_degree": _of(expanders_degree),
     "expanders_spectrum": lambda results: expanders_spectrum(results.runs),
     "isomorphic_modes": _of(isomorphic_modes),
+    "isomorphic_widths": lambda results: isomorphic_widths(results.structures),
+    "isomorphic_scores": lambda results: isomorphic_scores(results.structures),
     "ising_kept": _of(ising_kept),
     "ising_search": _of(ising_search),
     "crossover_methods": _of(crossover_methods),
@@ -51,16 +56,22 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
 
 
 def draw_figures(
-    tables: Path, histories: Iterable[Path], output: Path, masks: Iterable[Path] = (), reference: Iterable[Path] = ()
+    tables: Path,
+    histories: Iterable[Path],
+    output: Path,
+    masks: Iterable[Path] = (),
+    reference: Iterable[Path] = (),
+    structures: Iterable[Path] = (),
 ) -> None:
     """Write <name>.svg, .png and .csv for every figure of prunelib.report.captions into ``output``.
 
-    ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths, ``masks`` mask.h5 paths (absent
-    ones are skipped), ``reference`` CSV files of recorded mask searches. A figure without data is a card that says so
-    and an empty CSV, so that the set of files never varies.
+    ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths, ``masks`` mask.h5 paths,
+    ``structures`` pruned.json paths (absent ones are skipped), ``reference`` CSV files of recorded mask searches. A
+    figure without data is a card that says so and an empty CSV, so that the set of files never varies.
     """
     runs = read_table(Path(tables) / "all_runs.csv")
-    results = Results(runs, read_histories(histories), read_layers(masks), read_reference(reference))
+    files = read_histories(histories), read_layers(masks), read_reference(reference), read_structures(structures)
+    results = Results(runs, *files)
     with style():
         for name, draw in FIGURES.items():
             save(draw(results) or placeholder("No finished run to draw yet."), name, Path(output))

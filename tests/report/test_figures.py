@@ -9,6 +9,7 @@ from prunelib.report.figures_published import oes_published, read_reference
 from prunelib.report.histories import frame_of, read_histories
 from prunelib.report.layers import read_layers
 from prunelib.report.plots import MAX_PANELS, panels, style
+from prunelib.report.structures import read_structures
 from prunelib.report.tables import read_table
 from prunelib.runs import Run
 from tests.report.trees import collected, drawn, write_oes, write_run
@@ -26,7 +27,8 @@ def test_the_set_of_files_is_the_one_the_workflow_expects(page):
 def test_drawing_again_gives_the_same_bytes(page, tree, tmp_path):
     root, paths = tree
     masks = [path.with_name("mask.h5") for path in paths]
-    draw_figures(root / "tables", reversed(histories_of(paths)), tmp_path, reversed(masks))
+    structures = reversed([path.with_name("pruned.json") for path in paths])
+    draw_figures(root / "tables", reversed(histories_of(paths)), tmp_path, reversed(masks), structures=structures)
     for name in captions.FILES:
         assert (tmp_path / name).read_bytes() == (root / "figures" / name).read_bytes(), name
 
@@ -154,6 +156,7 @@ def test_curves_are_split_into_main_lines_and_other_masks(tree):
             read_histories(histories_of(paths)),
             read_layers([]),
             read_reference([]),
+            read_structures([]),
         )
     )
     main, others = (

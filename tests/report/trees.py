@@ -162,10 +162,30 @@ def write_isomorphic(root: Path, seeds: range) -> list[Path]:
             )
             for method, before, after in (("isomorphic", 0.7, 0.96), ("global", 0.45, 0.94), ("local", 0.6, 0.95)):
                 run = Run("isomorphic", "classify-digits", model, method, "macs0.5", seed)
+                write_structure(root, run)
                 cut = cost | {"macs_compact": 2_000_000 + seed, "parameters_compact": 40_000, "top1_start": before}
                 paths.append(_classifier(root, run, after, cut))
         write_costs(root, [path.parent for path in paths if model in path.parts])
     return paths
+
+
+def write_structure(root: Path, run: Run) -> None:
+    """Write a pruned.json of five groups in three sets, one of attention; local ranking halves all of them."""
+    kept = {"isomorphic": (20, 12, 60, 8, 16), "global": (30, 2, 63, 6, 24), "local": (16, 16, 32, 8, 16)}[run.method]
+    groups = []
+    for index, (before, after) in enumerate(zip((32, 32, 64, 16, 32), kept, strict=True)):
+        tenths = [round((1 + index) * tenth / 5, 6) for tenth in range(11)]
+        group = {
+            "name": f"stages.{index}",
+            "set": index // 2,
+            "before": before,
+            "after": after,
+            "score_deciles": tenths,
+        }
+        groups.append(group | ({"heads": [[4, 8], [after // 8, 8]]} if index == 4 else {}))
+    path = root / "runs" / run.path / "pruned.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pruning": {"groups": groups}}))
 
 
 def write_costs(root: Path, folders: list[Path]) -> None:
@@ -253,7 +273,8 @@ def collected(root: Path, paths: list[Path]) -> Path:
 def drawn(root: Path, paths: list[Path]) -> Path:
     """Draw the figures and build the page of a collected tree; return its root."""
     histories, masks = ([path.with_name(name) for path in paths] for name in ("history.h5", "mask.h5"))
-    draw_figures(root / "tables", histories, root / "figures", masks, sorted((root / "reference").glob("*.csv")))
+    reference, structures = sorted((root / "reference").glob("*.csv")), sorted((root / "runs").rglob("pruned.json"))
+    draw_figures(root / "tables", histories, root / "figures", masks, reference, structures)
     build_page(
         root / "tables", root / "figures", root / "provenance" / "runtimes.csv", root / "report" / "index.html", "quick"
     )
