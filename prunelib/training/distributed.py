@@ -105,6 +105,7 @@ def launch(job: Mapping[str, Any], processes: int) -> None:
             status = process.wait()
         finally:
             process.terminate()
+            process.wait()
         if status:
             raise _failure(file.parent)
 
