@@ -131,6 +131,31 @@ def test_colour_figures_of_publications_replace_the_data_sets(task, data, name):
 
 def test_figures_of_three_channels_do_not_fit_grey_images(tmp_path):
     grey = write_squares(tmp_path / "grey.h5", channels=1)
-    with pytest.raises(ConfigError, match="3 channels; the images have 1. Allowed: data, none"):
+    with pytest.raises(ConfigError, match=r"3 channels; the images have 1\. Allowed: data, none"):
         Classify(grey, MODEL, 0, preprocess="imagenet")
     assert Classify(grey, MODEL, 0, preprocess="none").example.amax() <= 1
+
+
+def test_preprocessing_as_the_models_weights_want_it(data):
+    """timm's half: 0.5 for means and deviations, a side of 224 pixels."""
+    model = {"builder": "timm", "options": {"name": "vit_tiny_patch16_224"}}
+    own = Classify(data, model, 0, preprocess="model")
+    assert own.example.shape == (2, 3, 224, 224) and own.mean == own.std == (0.5, 0.5, 0.5)
+    stored = read_images(data)
+    pixels = stored.images[stored.splits["train"][:2]] / 255
+    assert own.example.mean().item() == pytest.approx(float((pixels.mean() - 0.5) / 0.5), abs=0.02)
+    with pytest.raises(ConfigError, match=r"task\.preprocess: .* leave size and crop out"):
+        Classify(data, model, 0, preprocess="model", size=32)
+
+
+def test_folds_shared_out_hold_every_batch_once(task):
+    whole = [labels for _, labels in task.fold("test", 7)]
+    shares = [[labels for _, labels in task.fold("test", 7, shard=(index, 3))] for index in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 1]
+    for place, labels in enumerate(whole):
+        assert torch.equal(shares[place % 3][place // 3], labels)
+
+
+def test_a_picture_is_what_is_stored(task, data):
+    stored = read_images(data)
+    assert np.array_equal(np.asarray(task.picture(5)), stored.images[5])

@@ -153,3 +153,34 @@ def test_gradients_are_gathered_once_for_all_that_is_pruned_from_one_network() -
     assert settings["batches"] == 3 and settings["seed"] == 1 and settings.keys().isdisjoint({"method", "recipe"})
     dense = Run("isomorphic", "classify", "resnet_small", "dense", "full", 1)
     assert plan.statistics(wildcards)["parent"] == path(dense, "weights.safetensors")
+
+
+def _taught(**distill: object) -> Plan:
+    """The plan of a network that is trained by a recipe with a teacher, and of a dense one of another model."""
+    raw = copy.deepcopy(SMALL) | {"seeds": [0], "processes": 4}
+    pretrained = {"builder": "timm", "name": "resnet18.tv_in1k", "weights": PRETRAINED}
+    raw["models"] |= {"big": {"builder": "resnet_small"}, "pretrained": pretrained}
+    taught = {"loop": "classify", "epochs": 1, "batch_size": 64, "micro_batch": 32, "distill": distill}
+    raw["recipes"] |= {"taught": taught}
+    block = {"tasks": raw["grid"]["expanders"][0]["tasks"], "methods": ["dense"]}
+    blocks = [block | {"models": ["net"], "recipe": "taught"}, block | {"models": ["big"], "recipe": "train"}]
+    return Plan(raw | {"grid": {"expanders": blocks}})
+
+
+def test_a_teachers_weights_are_an_input_of_training() -> None:
+    plan = _taught(teacher="big", run="dense")
+    big, net = plan.grid.runs
+    assert plan.inputs_of(net, "train")["teacher"] == path(big, "weights.safetensors")
+    assert "teacher" not in plan.inputs_of(big, "train")
+    assert plan.params_of(net, "train")["settings"]["recipe"]["distill"]["teacher"]["builder"] == "resnet_small"
+    published = _taught(teacher="pretrained")
+    _, net = published.grid.runs
+    assert published.inputs_of(net, "train")["teacher_first_weights"] == PRETRAINED
+    assert published.first_weights() == [PRETRAINED]
+
+
+def test_a_training_in_parts_asks_for_as_many_threads_as_it_has_processes() -> None:
+    plan = _taught(teacher="big", run="dense")  # two parts make a batch, so that two of four processes are used
+    assert plan.threads("train") == 2 * plan.threads("find_mask") == 2
+    alone = plan.resources("find_mask")["mem_mb"]
+    assert alone == plan.resources("train")["mem_mb"] / 2 == 2000

@@ -62,3 +62,26 @@ def test_what_can_not_be_is_refused(tmp_path, root, make):
     (root / "val" / "stray.JPEG").write_bytes(make["png"]())
     with pytest.raises(DataError, match=r"'val/stray\.JPEG' does not lie in a class folder"):
         indexed(tmp_path, root)
+
+
+def test_any_class_folders_can_stay_where_they_are(tmp_path, root):
+    spec = {"source": "folder_in_place", "options": {"location": str(root / "train"), "side": 16, "shorter": 20}}
+    prepare(spec, tmp_path / "o.h5")
+    found = read_images(tmp_path / "o.h5")
+    assert isinstance(found.images, FileImages) and found.images.shape == (30, 16, 16, 3)
+    assert {name: len(index) for name, index in found.splits.items()} == {"train": 22, "val": 2, "test": 6}
+    assert found.classes == ["n01", "n02", "n03"] and found.mean.tolist() == [0.485, 0.456, 0.406]
+
+
+def test_an_archive_can_not_be_read_in_place(tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match="is no directory; source 'folder' reads archives"):
+        prepare({"source": "folder_in_place", "options": {"location": str(tmp_path / "set.zip")}}, tmp_path / "o.h5")
+
+
+def test_a_picture_comes_at_its_own_size(tmp_path, root):
+    images = indexed(tmp_path, root).images
+    assert images.picture(0).size == (40, 30) and images.picture(0).mode == "RGB"
+    (images.root / images.paths[1]).write_bytes(b"torn")
+    with pytest.raises(DataError, match="it had"):
+        images.picture(1)
