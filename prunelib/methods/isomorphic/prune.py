@@ -99,7 +99,7 @@ def prune(
 
 def cut(model: nn.Module, groups: list[Group], removed: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of the network without the given channels (ids by group name)."""
-    smaller = copy.deepcopy(model)
+    smaller = copy.deepcopy(model.train().eval())  # without the tables that some modules cache in evaluation mode
     remove_(smaller, groups, removed)
     return smaller
 

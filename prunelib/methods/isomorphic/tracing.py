@@ -28,7 +28,7 @@ from prunelib.models.parts import Part, Slot, is_merge, part_of
 from prunelib.models.widths import NORMS, is_depthwise, width
 
 LAYERS = (_ConvNd, nn.Linear, *NORMS)
-MOST = 200_000  # coupled channels of one group, repeats counted; beyond that the coupling is an artefact of tracing
+MOST = 1_000_000  # coupled channels of one group, repeats counted; beyond that the coupling is an artefact of tracing
 FAULTS = (TypeError, ValueError, AttributeError, IndexError, KeyError, RuntimeError, AssertionError, ZeroDivisionError)
 
 
