@@ -117,7 +117,7 @@ def gated_forward(model: nn.Module, units: Units, gates: Mapping[str, Tensor], x
                 for part in ("weight", "bias"):
                     overrides[f"{layer.norm}.{part}"] = parameters[f"{layer.norm}.{part}"] * gate
             else:
-                stack.enter_context(_multiplied(module, layer.kind, gate))
+                stack.enter_context(multiplied(module, layer.kind, gate))
         return functional_call(model, overrides, (x,))
 
 
@@ -135,7 +135,7 @@ def candidate_forward(model: nn.Module, units: Units, gates: Mapping[str, Tensor
         for layer in units.layers:
             if layer.norm is None:
                 rows = gates[layer.name].repeat_interleave(len(x), dim=0)
-                stack.enter_context(_multiplied(model.get_submodule(layer.name), layer.kind, rows))
+                stack.enter_context(multiplied(model.get_submodule(layer.name), layer.kind, rows))
         for name, module in model.named_modules():
             if isinstance(module, NORMS):
                 forward = partial(_candidate_norm, module, gate_of.get(name), count)
@@ -160,7 +160,7 @@ def _candidate_norm(norm: nn.Module, gate: Tensor | None, count: int, x: Tensor)
     return torch.addcmul(offset[:, None, :, None], grouped, factor[:, None, :, None]).reshape(x.shape)
 
 
-def _multiplied(module: nn.Module, kind: str, gate: Tensor) -> Any:
+def multiplied(module: nn.Module, kind: str, gate: Tensor) -> Any:
     """Multiply a linear layer's input, or a convolution's output, by gates (n,) or (rows, n) inside the block."""
     if kind == "inputs":
         return hooked(module.register_forward_pre_hook(lambda _, args: (args[0] * gate,)))
