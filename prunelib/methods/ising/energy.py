@@ -1,13 +1,16 @@
 """Energies: what a state costs on a batch, lower is better; any registered function of the same form can take part.
 
 An energy is called as ``energy(model, batch, states, scene) -> (S,)`` with states (S, D) booleans on the CPU; costs
-come back as float64 on the CPU. No energy changes weights, running statistics or random streams.
+come back as float64 on the CPU. No energy changes weights, running statistics or random streams. One that looks at the
+outputs of every state asks ``scene.logits`` for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +18,13 @@ from torch import Tensor, nn
 from prunelib.methods.ising.counts import Kept
 from prunelib.methods.ising.evolution import Rule
 from prunelib.methods.ising.gates import CONVS, Units, candidate_forward, hooked
+from prunelib.methods.ising.narrow import Narrower
 from prunelib.registry import register
 
 BINS = 256
 FLOOR = 0.1  # least kept fraction that goes unpunished when no density is asked for
 PUNISHMENT = 1e5  # per unit of the network and unit of missing fraction
-PER_PASS = 4  # states in one forward pass: more fall out of a CPU's cache, fewer leave a GPU idle
+PER_PASS = 8  # states in one forward pass of a GPU: more need more memory, fewer leave it idle
 RANK_TOLERANCE = 1e-10  # eigenvalues below this share of the largest count as zero
 
 
@@ -30,6 +34,7 @@ class Scene:
 
     ``balance`` is the share of units at which the Ising energy of unrelated units is least: 1/2 as published, or
     the share that the asked density needs. ``floor`` is the kept fraction below which states are punished.
+    ``narrower``, if there is one, runs states without what they shut; ``precision`` is that of their forward passes.
     """
 
     units: Units
@@ -37,21 +42,41 @@ class Scene:
     rule: Rule
     balance: float = 0.5
     floor: float = FLOOR
+    narrower: Narrower | None = None
+    precision: Literal["float32", "bf16"] = "float32"
 
     def gates(self, states: Tensor, device: torch.device) -> dict[str, Tensor]:
         """Return the states as float gates (S, n) per layer on a device."""
         return self.units.split(states.to(device, torch.float32))
+
+    def logits(self, model: nn.Module, x: Tensor, states: Tensor) -> Tensor:
+        """Return the outputs (S, N, C) of every state, norms by the statistics of each state's own batch, no dropout.
+
+        States that are equal are computed once. On a CPU each runs at its true width; a GPU, which narrow layers would
+        leave idle, takes several states at full width in one pass.
+        """
+        distinct, places = states.unique(dim=0, return_inverse=True)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.narrower is not None and x.device.type == "cpu":
+                runs = (self.narrower.candidate(model, self.narrower.narrow(state, x.device), x) for state in distinct)
+                outputs = torch.stack(list(runs))
+            else:
+                passes = (self.gates(part, x.device) for part in distinct.split(PER_PASS))
+                outputs = torch.cat([candidate_forward(model, self.units, gates, x) for gates in passes])
+        return outputs[places.to(outputs.device)]
+
+
+Energy = Callable[[nn.Module, tuple[Tensor, Tensor], Tensor, Scene], Tensor]
 
 
 @register("energy", "margin")
 def margin(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene: Scene) -> Tensor:
     """Margin energy of EDropout and EPruning: -10 · mean over the batch of (logit of the label - largest other logit).
 
-    One forward pass per state, done together; each state's norms use the statistics of its own batch.
+    ``scene.logits`` computes the outputs, so norms use the statistics of each state's own batch.
     """
     x, target = batch
-    passes = (scene.gates(part, x.device) for part in states.split(PER_PASS))
-    logits = torch.cat([candidate_forward(model, scene.units, gates, x) for gates in passes]).double()
+    logits = scene.logits(model, x, states).double()
     index = target.expand(len(states), -1).unsqueeze(-1)
     own = logits.gather(-1, index).squeeze(-1)
     others = logits.scatter(-1, index, -torch.inf).amax(dim=-1)

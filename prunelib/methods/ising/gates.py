@@ -121,7 +121,7 @@ def gated_forward(model: nn.Module, units: Units, gates: Mapping[str, Tensor], x
         return functional_call(model, overrides, (x,))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def candidate_forward(model: nn.Module, units: Units, gates: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Run S gated networks on one batch at once: gates (S, n) per layer, x (N, ...) -> outputs (S, N, ...).
 

@@ -8,6 +8,7 @@ whatever any of its filters needs.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from prunelib.compact.dead import removable_groups
+from prunelib.errors import MethodError
 from prunelib.methods.ising.gates import CONVS, NORMS, Units, evaluating, gated_forward, hooked, multiplied
 from prunelib.models.widths import Side, is_depthwise, width
 
@@ -51,11 +53,16 @@ class Narrow:
 
 
 def narrower(model: nn.Module, units: Units, example: Tensor) -> Narrower | None:
-    """Trace a network; None (said in the log) when leaving shut channels out changes its outputs."""
-    found = Narrower(model, units, example)
-    if found.agrees(model, example):
-        return found
-    log.warning("shut channels of this %s are computed: it changes without them", type(model).__name__)
+    """Trace a network; None (said in the log) when it can't be traced, or leaving shut channels out changes outputs."""
+    model, example = copy.deepcopy(model).cpu(), example.cpu()  # exact: a GPU may round products
+    try:
+        found = Narrower(model, units, example)
+        if found.agrees(model, example):
+            return found
+        why = "it changes without them"
+    except MethodError as error:
+        why = str(error)
+    log.warning("shut channels of this %s are computed: %s", type(model).__name__, why)
     return None
 
 
@@ -100,7 +107,7 @@ class Narrower:
             _write_back_(model, narrow.kept, statistics)
         return output
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def candidate(self, model: nn.Module, narrow: Narrow, x: Tensor) -> Tensor:
         """Run the network under one state with norms by batch and without dropout, and change nothing."""
         norms = {name: module for name, module in model.named_modules() if isinstance(module, NORMS)}
@@ -143,7 +150,7 @@ class Narrower:
 
     @contextmanager
     def _prepared(self, model: nn.Module, narrow: Narrow) -> Iterator[None]:
-        """Inside the block layers gather their open inputs, spread their outputs and have as many groups as channels."""
+        """Inside the block layers gather their inputs, spread their outputs and have as many groups as channels."""
         with ExitStack() as stack:
             for name, places in narrow.opened.items():
                 gather = model.get_submodule(name).register_forward_pre_hook(partial(_gathered, places))
@@ -251,7 +258,7 @@ def _gathered(places: Tensor, module: nn.Module, args: tuple[Tensor, ...]) -> tu
 
 
 def _spread(places: Tensor, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """Put computed channels where they are read, zeros between them; selecting from a matrix is the fast way on a CPU."""
+    """Put computed channels where they are read, zeros between them; from a matrix is the fast way on a CPU."""
     rows = functional.pad(output.movedim(1, -1), (0, 1))
     return rows.flatten(0, -2).index_select(1, places).unflatten(0, rows.shape[:-1]).movedim(-1, 1)
 

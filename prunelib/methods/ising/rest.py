@@ -1,4 +1,4 @@
-"""Rest: units whose gate is shut keep their weights and their optimizer state through a step, weight decay included."""
+"""Units whose gate is shut: they rest through a step (weights, optimizer state, running statistics), or go for good."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ class Rest:
 
     @torch.no_grad()
     def __init__(self, model: nn.Module, units: Units, state: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Copy the slices of parameters and of optimizer state tensors of the same shape."""
+        """Copy the slices of parameters, of optimizer state tensors of the same shape and of running statistics."""
         self._optimizer = optimizer
-        self._places: list[tuple[nn.Parameter, int, Tensor]] = []
+        self._places: list[tuple[Tensor, int, Tensor]] = []
         parts = units.split(~state)
         for layer in units.layers:
             index = parts[layer.name].nonzero().flatten()
             if len(index):
-                self._places += [(p, axis, index.to(p.device)) for p, axis in owned(model, layer)]
+                moving = [*owned(model, layer), *((buffer, 0) for buffer in _statistics(model, layer))]
+                self._places += [(tensor, axis, index.to(tensor.device)) for tensor, axis in moving]
         self._values = [
             {name: tensor.index_select(axis, index) for name, tensor in self._states(parameter)}
             for parameter, axis, index in self._places
@@ -38,8 +39,8 @@ class Rest:
                 else:
                     tensor.index_fill_(axis, index, 0.0)
 
-    def _states(self, parameter: nn.Parameter) -> Iterator[tuple[str, Tensor]]:
-        """Yield the parameter and its optimizer state of the same shape (momentum, squared gradients ...) by name."""
+    def _states(self, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensor and, of a parameter, its optimizer state of the same shape (momentum ...) by name."""
         yield "parameter", parameter
         for name, value in self._optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -54,3 +55,19 @@ def owned(model: nn.Module, layer: Layer) -> list[tuple[nn.Parameter, int]]:
     modules = [module] if layer.norm is None else [module, model.get_submodule(layer.norm)]
     tensors = [tensor for module in modules for tensor in (module.weight, module.bias)]
     return [(tensor, 0) for tensor in tensors if tensor is not None]
+
+
+@torch.no_grad()
+def settle_(model: nn.Module, units: Units, state: Tensor) -> None:
+    """Set everything that belongs to the shut units of a state (D,) to zero, so that no gates are needed."""
+    shut = units.split(~state)
+    for layer in units.layers:
+        for parameter, axis in owned(model, layer):
+            parameter.index_fill_(axis, shut[layer.name].nonzero().flatten().to(parameter.device), 0.0)
+
+
+def _statistics(model: nn.Module, layer: Layer) -> list[Tensor]:
+    """Return the running statistics of the norm that gates a layer, if it has any."""
+    if layer.norm is None:
+        return []
+    return [buffer for buffer in model.get_submodule(layer.norm).buffers(recurse=False) if buffer.dim()]

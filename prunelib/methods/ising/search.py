@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -14,11 +15,13 @@ from prunelib.masks.mask import Mask
 from prunelib.methods.callbacks import Callback
 from prunelib.methods.ising.controls import controls
 from prunelib.methods.ising.counts import Kept
-from prunelib.methods.ising.energy import Scene
+from prunelib.methods.ising.energy import Energy, Scene
 from prunelib.methods.ising.evolution import children, initial, select
 from prunelib.methods.ising.gates import discover, gated_forward
-from prunelib.methods.ising.rest import Rest, owned
-from prunelib.options import Count, Fraction, Word
+from prunelib.methods.ising.narrow import Narrow, narrower
+from prunelib.methods.ising.recalibrate import recalibrate_
+from prunelib.methods.ising.rest import Rest, settle_
+from prunelib.options import Count, Fraction, Natural, Word
 from prunelib.registry import register
 from prunelib.tasks.classify import Classify
 
@@ -41,50 +44,75 @@ def ising(
     reevaluate: bool = False,
     search_epochs: Count = 5,
     search_every: Count = 1,
+    search_share: Fraction = 1.0,
+    search_precision: Literal["float32", "bf16"] = "float32",
     patience: Count = 100,
+    recalibrate: Natural = 0,
 ) -> Search:
     """Prune units while training: a population of states evolves by an energy, the best gates the training forward.
 
-    energy: a registered energy, "margin" (EDropout, EPruning) or "ising" (IPruning). rule: binary differential
-    evolution (and Ising energy) as published or as the authors' code runs. A density budget is met to within one unit:
-    every state is made to fit it by random flips, so the energy only chooses among states that keep about the same
-    ``count`` of weights (see ``prunelib.methods.ising.counts``); with the budget "full" the energy alone decides, which
-    for "ising" ends near half of the units. reevaluate: cost parents again on each batch (the papers keep the cost a
-    parent was born with). search_epochs: the best state is frozen after so many epochs, or once all candidates have
-    been equal for ``patience`` searches; search_every: search on each n-th batch. p0: share of bits that start as kept.
+    energy: a registered energy, "margin" (EDropout, EPruning) or "ising" (IPruning), or, from Python, any function of
+    the form in ``prunelib.methods.ising.energy``. rule: as published, or "upstream" as the authors' code runs where
+    that shapes results: its mutation and Ising energy, shut units that the optimizer moves on, and validation that
+    writes the gates into the weights after every epoch. A density budget is met to within one unit: every state is made
+    to fit it by random flips, so the energy only chooses among states that keep about the same ``count`` of weights
+    (see ``prunelib.methods.ising.counts``); with the budget "full" the energy alone decides, which for "ising" ends
+    near half of the units. reevaluate: cost parents again on each batch (the papers keep the cost a parent was born
+    with). search_epochs: the best state is frozen after so many epochs, or once all candidates, or all their energies
+    (best = mean), have been equal for ``patience`` searches; what follows is fine-tuning of the narrow network.
+    recalibrate: batches over which norms are measured for the final state, 0 for none. p0: share of bits that start as
+    kept. Approximations: search on each n-th batch (search_every), on the first ``search_share`` of a batch, in bf16.
     Raises MethodError for fewer than four candidates, a budget below one unit per layer, or a network without units.
     """
     model = task.build()
     units = discover(model, task.example)
-    scene = Scene(units, Kept(model, units, task.example, count), rule)
+    kept, narrow = Kept(model, units, task.example, count), narrower(model, units, task.example)
+    scene = Scene(units, kept, rule, narrower=narrow, precision=search_precision)
     density = budget["value"] if budget["kind"] == "density" else None
     states = initial(candidates, units.size, p0, generator)
-    plan = Plan(energy, p0, mutation, crossover, reevaluate, search_epochs, search_every, patience, density)
+    plan = Plan(
+        energy,
+        p0=p0,
+        mutation=mutation,
+        crossover=crossover,
+        reevaluate=reevaluate,
+        search_epochs=search_epochs,
+        search_every=search_every,
+        search_share=search_share,
+        patience=patience,
+        recalibrate=recalibrate,
+        density=density,
+    )
     return Search(task, plan, scene, states, generator)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The options of one search; see ``ising``."""
 
-    energy: str
+    energy: str | Energy = field(kw_only=False)
     p0: float
     mutation: float
     crossover: float
     reevaluate: bool
     search_epochs: int
     search_every: int
+    search_share: float
     patience: int
+    recalibrate: int
     density: float | None
 
 
 class Search(Callback):
-    """Takes part in the classification loop; weights whose gate is shut rest, their optimizer state included."""
+    """Takes part in the classification loop; what belongs to shut units rests, optimizer state included.
+
+    Training runs the best state at its true width: on a CPU always, on a GPU once the state is frozen.
+    """
 
     def __init__(self, task: Classify, plan: Plan, scene: Scene, states: Tensor, generator: torch.Generator) -> None:
         """Start from ``states`` (S, D), made to fit the density; their costs are not known yet."""
         self.task, self.plan, self.generator = task, plan, generator
-        self.energy = registry.load("energy", plan.energy)
+        self.energy = plan.energy if callable(plan.energy) else registry.load("energy", plan.energy)
         self.states = scene.kept.fit(states, plan.density, generator)
         self.costs = torch.full((len(states),), torch.inf, dtype=torch.float64)
         steered = plan.density is not None
@@ -93,6 +121,7 @@ class Search(Callback):
         self.frozen = False
         self._controls: dict[str, float | None] = {}
         self._gates: dict[str, Tensor] | None = None
+        self._narrow: Narrow | None = None
         self._optimizer: torch.optim.Optimizer | None = None
         self._rest: Rest | None = None
 
@@ -110,13 +139,18 @@ class Search(Callback):
         if not self.frozen and self.seen % self.plan.search_every == 0:
             self._search(model, batch)
         self.seen += 1
-        if self._optimizer is not None:
+        if self._optimizer is not None and self.scene.rule != "upstream":
             self._rest = Rest(model, self.scene.units, self.best, self._optimizer)
 
     def forward(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Run the network under the best state's gates."""
+        """Run the network under the best state."""
+        narrower = self.scene.narrower
+        if narrower is not None and (self.frozen or x.device.type == "cpu"):
+            if self._narrow is None:
+                self._narrow = narrower.narrow(self.best, x.device)
+            return narrower.forward(model, self._narrow, x)
         if self._gates is None:
-            self._gates = {name: gate[0] for name, gate in self.scene.gates(self.best[None], x.device).items()}
+            self._gates = self._open(x.device)
         return gated_forward(model, self.scene.units, self._gates, x)
 
     def after_step(self, model: nn.Module) -> None:
@@ -135,6 +169,8 @@ class Search(Callback):
         }
         if epoch + 1 >= self.plan.search_epochs:
             self._freeze()
+        if self.scene.rule == "upstream":
+            settle_(model, self.scene.units, self.best)
         return row
 
     def state(self) -> dict[str, Any]:
@@ -147,19 +183,17 @@ class Search(Callback):
         self.states, self.costs = state["states"], state["costs"]
         self.seen, self.calm, self.frozen = state["seen"], state["calm"], state["frozen"]
         self.generator.set_state(state["random"])
-        self._gates = None
+        self._gates = self._narrow = None
 
     def finish(self, model: nn.Module) -> Mask:
         """Set everything that belongs to shut units to zero for good; return the mask of the prunable weights."""
-        units = self.scene.units
+        if self.plan.recalibrate:
+            batches = self.task.batches("recalibrate", self.plan.recalibrate)
+            recalibrate_(model, self.scene.units, self._open(self.task.device), (x for x, _ in batches))
         self._controls = controls(model, self.task, self.scene.kept, self.best, self.plan.p0)
-        shut = units.split(~self.best)
         mask = self.scene.kept.mask(self.best)
         mask.apply_(model)
-        with torch.no_grad():
-            for layer in units.layers:
-                for parameter, axis in owned(model, layer):
-                    parameter.index_fill_(axis, shut[layer.name].nonzero().flatten().to(parameter.device), 0.0)
+        settle_(model, self.scene.units, self.best)
         return mask
 
     def metrics(self, model: nn.Module) -> dict[str, float | None]:
@@ -179,10 +213,15 @@ class Search(Callback):
         else:
             self.costs, costs = self._cost(model, batch, torch.cat([self.states, offspring])).chunk(2)
         self.states, self.costs = select(self.states, self.costs, offspring, costs)
-        self.calm = self.calm + 1 if bool((self.states == self.states[0]).all()) else 0
-        self._gates = None
+        self.calm = self.calm + 1 if self._agreed() else 0
+        self._gates = self._narrow = None
         if self.calm >= plan.patience:
             self._freeze()
+
+    def _agreed(self) -> bool:
+        """Whether no candidate differs from the others, or none is better than the others."""
+        low, high = self.costs.aminmax()
+        return bool((self.states == self.states[0]).all() or (low == high and low.isfinite()))
 
     def _freeze(self) -> None:
         """End the search with the best state alone; it gains what small units still fit, just below the budget."""
@@ -192,8 +231,14 @@ class Search(Callback):
         for _ in range(TOP_UPS if self.plan.density is not None else 0):
             best = self.scene.kept.fit(best, self.plan.density, self.generator, tight=True)
         self.states, self.costs = best, self.costs.min()[None]
-        self._gates = None
+        self._gates = self._narrow = None
+
+    def _open(self, device: torch.device) -> dict[str, Tensor]:
+        """Return the best state's gates (n,) per layer."""
+        return {name: gate[0] for name, gate in self.scene.gates(self.best[None], device).items()}
 
     def _cost(self, model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor) -> Tensor:
-        """Cost states; one that is no number never wins."""
-        return self.energy(model, batch, states, self.scene).nan_to_num(nan=torch.inf)
+        """Cost states on the batch's share; one that is no number never wins."""
+        images = math.ceil(self.plan.search_share * len(batch[0]))
+        part = (batch[0][:images], batch[1][:images])
+        return self.energy(model, part, states, self.scene).nan_to_num(nan=torch.inf)
