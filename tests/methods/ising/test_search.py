@@ -1,6 +1,8 @@
 """The search in the one training loop: budgets met, shut weights at rest, freezing, exact resume, a settled network."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -229,3 +231,78 @@ def test_options_are_refused_with_a_reason(task):
         _search(task, energy="margins")
     with pytest.raises(ConfigError, match="rule"):
         checked_options("method", "ising", {"rule": "mine"}, "methods.mine")
+
+
+def test_all_energies_equal_freeze_early(task):
+    """The papers' sign of convergence: best energy = mean energy."""
+    search = _search(task, search_epochs=10, patience=3, energy="random")
+    result = train_classifier(task, task.build(), recipe(epochs=1), callback=search)
+    assert search.calm == 3 and search.frozen and result.columns["searching"] == [0]
+
+
+def test_any_callable_is_an_energy(task):
+    def fewest(model, batch, states, scene):
+        return states.double().sum(dim=1)
+
+    search = _search(task, FULL, energy=fewest, search_epochs=2)
+    first = search.states.sum(dim=1).min()
+    train_classifier(task, task.build(), recipe(epochs=2), callback=search)
+    assert search.best.sum() < first and search.costs.min() == search.best.sum()
+
+
+def test_part_of_a_batch_and_bf16_are_what_the_energy_sees(task):
+    search = _search(task, search_share=0.4, search_precision="bf16")
+    energy, seen = search.energy, []
+    search.energy = lambda model, batch, states, scene: (
+        seen.append(len(batch[0])) or energy(model, batch, states, scene)
+    )
+    model, batch = task.build(), next(task.batches("test", 1))
+    search.before_step(model, batch)
+    assert seen == [math.ceil(0.4 * len(batch[0]))]
+    part, exact = (batch[0][: seen[0]], batch[1][: seen[0]]), replace(search.scene, precision="float32")
+    coarse, fine = (energy(model, part, search.states, scene) for scene in (search.scene, exact))
+    assert not torch.equal(coarse, fine)
+    torch.testing.assert_close(coarse, fine, rtol=0.1, atol=0.3)
+
+
+def test_equal_states_are_computed_once(task, monkeypatch):
+    search, calls = _search(task), []
+    candidate = search.scene.narrower.candidate
+    monkeypatch.setattr(search.scene.narrower, "candidate", lambda *a: calls.append(a) or candidate(*a))
+    states = search.states[[0, 1, 0, 0, 1]]
+    costs = search.energy(task.build(), next(task.batches("test", 1)), states, search.scene)
+    assert len(calls) == 2 and costs[[0, 2, 3]].unique().numel() == 1 and costs[0] != costs[1]
+
+
+@pytest.mark.parametrize("rule", ["paper", "upstream"])
+def test_upstream_moves_shut_units_and_drops_them_after_every_epoch(task, rule):
+    def trained(epochs, validated):
+        search, model = _search(task, FULL, rule=rule, energy="random"), task.build()
+        search.finish = lambda model: None
+        if not validated:
+            search.after_epoch = lambda model, epoch: {}
+        train_classifier(task, model, recipe(epochs=epochs, weight_decay=0.1), callback=search)
+        layer, before = search.scene.units.layers[0], task.build()
+        shut = ~search.scene.units.split(search.best)[layer.name]
+        return (network.get_submodule(layer.name).weight[shut].detach() for network in (before, model))
+
+    before, after = trained(1, validated=False)
+    assert torch.equal(after, before) if rule == "paper" else (after.abs() < before.abs()).all()
+    before, after = trained(1, validated=True)
+    assert torch.equal(after, before) if rule == "paper" else after.count_nonzero() == 0
+
+
+def test_recalibrated_norms_have_the_statistics_of_the_final_state(data):
+    task = Classify(data, RESIDUAL, 0)
+    search, model = _search(task, search_epochs=2, recalibrate=3), task.build()
+    train_classifier(task, model, recipe(epochs=2), callback=search)
+    inputs = []
+    model.stages[0][0].bn1.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    model.stages[0][0].bn1.momentum = 0.0
+    with torch.no_grad():
+        for x, _ in task.batches("recalibrate", 3):
+            model.train()(x)
+    kept = search.scene.units.split(search.best)["stages.0.0.conv1"]
+    means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
+    torch.testing.assert_close(model.stages[0][0].bn1.running_mean[kept], means[kept], rtol=1e-4, atol=1e-5)
+    assert model.bn1.momentum == 0.1
