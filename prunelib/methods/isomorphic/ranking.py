@@ -99,8 +99,8 @@ class Ranking:
         """Return how many steps every set takes at one ratio.
 
         Of the dense network's n units int(n · (1 - weight · ratio)) are to stay; steps are taken as long as that brings
-        the set's total nearer to it. So widths are rounded to the nearest multiple and what one group's rounding leaves
-        over goes to the group of the same set that is nearest to its own next step.
+        the set's total nearer to it, or as near with less. So widths are rounded to the nearest multiple (halves down),
+        and what one group's rounding leaves over goes to the group of the set that is nearest to its own next step.
         """
         return tuple(_nearest(ranked, ratio * self._weight(ranked.members[0].kind)) for ranked in self.sets)
 
@@ -147,13 +147,13 @@ def _nearest(ranked: RankedSet, ratio: float) -> int:
     now, dense = (sum(counts) for counts in zip(*((len(u.order), u.dense) for u in ranked.members), strict=True))
     wanted = now - int(dense * (1 - min(1.0, ratio)))
     above = min(bisect_left(ranked.totals, wanted), len(ranked.totals) - 1)
-    return min((max(above - 1, 0), above), key=lambda index: abs(ranked.totals[index] - wanted))
+    return min((above, max(above - 1, 0)), key=lambda index: abs(ranked.totals[index] - wanted))
 
 
 def _rank(members: list[Units], generator: torch.Generator) -> RankedSet:
     """Order all units of a set by score, and let each group step down where the ranking leaves it nearer to it.
 
-    A group that is to go from width a to b does so once the ranking has taken it below (a + b) / 2.
+    A group that is to go from width a to b does so once the ranking has taken it down to (a + b) / 2.
     """
     free = [units.order[: len(units.order) - units.widths[-1]] for units in members]
     scores = torch.cat([units.scores[ids] for units, ids in zip(members, free, strict=True)])
@@ -164,8 +164,8 @@ def _rank(members: list[Units], generator: torch.Generator) -> RankedSet:
     for index, units in enumerate(members):
         places = (ranked == index).nonzero().flatten().tolist()
         for above, below in zip(units.widths, units.widths[1:], strict=False):
-            crossing = len(units.order) - (above + below) // 2 - (above + below) % 2
-            turns.append((places[crossing], index, above - below))
+            crossing = len(units.order) - (above + below) // 2  # how many must be gone for it
+            turns.append((places[crossing - 1], index, above - below))
     turns.sort()
     steps = tuple(index for _, index, _ in turns)
     return RankedSet(tuple(members), steps, (0, *accumulate(change for _, _, change in turns)))

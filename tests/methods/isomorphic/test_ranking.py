@@ -70,8 +70,10 @@ def test_grouped_convolutions_lose_the_same_channels_in_every_group():
 def test_widths_are_rounded_to_the_nearest_multiple():
     wide = group("w", 32)
     scores = {"w": list(range(32))}
-    kept = {ratio: 32 - len(lost([wide], scores, ratio, round_to=8)["w"]) for ratio in (0.1, 0.2, 0.35, 0.4, 0.99)}
-    assert kept == {0.1: 32, 0.2: 24, 0.35: 24, 0.4: 16, 0.99: 8}
+    kept = {
+        ratio: 32 - len(lost([wide], scores, ratio, round_to=8)["w"]) for ratio in (0.05, 0.1, 0.2, 0.35, 0.4, 0.99)
+    }
+    assert kept == {0.05: 32, 0.1: 24, 0.2: 24, 0.35: 16, 0.4: 16, 0.99: 8}
 
 
 def test_what_rounding_leaves_over_goes_to_the_group_nearest_to_its_next_step():
