@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
-from prunelib.methods.ising.gates import Units
+from prunelib.methods.ising.gates import CONVS, Units
 from prunelib.methods.ising.sources import trace_wiring
 
 Count = Literal["true", "upstream"]
@@ -144,6 +144,18 @@ class Kept:
         pairs = zip(self._layers, sizes, strict=True)
         none = self.units.size
         return np.concatenate([self.units.numbers(n) if n in gated else np.full(s, none) for (n, _), s in pairs])
+
+
+def states_readme(model: nn.Module, units: Units) -> int:
+    """Return the number of states that the authors' README counts for a network (README of EDropout, its table).
+
+    With norms each down-sampling filter counts twice, once by its convolution and once by its norm. Without norms the
+    classes count too, and of a classifier that is a convolution its inputs, which are filters already counted.
+    """
+    if any(layer.norm is not None for layer in units.layers):
+        return units.size + sum(layer.size for layer in units.layers if "downsample" in layer.name)
+    last = [module for module in model.modules() if isinstance(module, (*CONVS, nn.Linear))][-1]
+    return units.size + (last.out_features if isinstance(last, nn.Linear) else last.in_channels + last.out_channels)
 
 
 def _links(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:

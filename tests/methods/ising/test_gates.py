@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from prunelib.errors import MethodError
+from prunelib.methods.ising.counts import states_readme
 from prunelib.methods.ising.gates import candidate_forward, discover, gated_forward
 from prunelib.models.alexnet import alexnet
 from prunelib.models.resnet import resnet18, resnet34, resnet50, resnet101
@@ -54,20 +55,20 @@ def test_units_without_norms(joined, batch):
     }
 
 
-@pytest.mark.parametrize(
-    ("build", "published"), [(resnet18, 6208), (resnet34, 9920), (resnet50, 32448), (resnet101, 58560)]
-)
-def test_published_number_of_states_of_residual_networks(build, published):
-    """The authors count each down-sampling filter twice (its convolution and its norm have bits of their own)."""
-    units = discover(build(102, 3), torch.zeros(1, 3, 8, 8))
-    twice = sum(layer.size for layer in units.layers if "downsample" in layer.name)
-    assert units.size + twice == published
+README = [(resnet18, 8, 6208), (resnet34, 8, 9920), (resnet50, 8, 32448), (resnet101, 8, 58560)]
+README += [(alexnet, 64, 18662), (squeezenet, 32, 3558)]
 
 
-def test_published_number_of_states_of_networks_without_norms():
-    """There the authors count the classes too, and SqueezeNet's last inputs, which are filters already counted."""
-    assert discover(alexnet(102, 3), torch.zeros(1, 3, 64, 64)).size + 102 == 18662
-    assert discover(squeezenet(102, 3), torch.zeros(1, 3, 32, 32)).size + 512 + 102 == 3558
+@pytest.mark.parametrize(("build", "side", "published"), README)
+def test_published_number_of_states(build, side, published):
+    model = build(102, 3)
+    assert states_readme(model, discover(model, torch.zeros(1, 3, side, side))) == published
+
+
+@pytest.mark.parametrize(("build", "size"), [(resnet18, 5312), (resnet34, 9024), (resnet50, 28608), (resnet101, 54720)])
+def test_units_of_the_card(build, size):
+    """Every filter but the classes, down-sampling ones once, and the classifier's inputs."""
+    assert discover(build(102, 3), torch.zeros(1, 3, 8, 8)).size == size
 
 
 @pytest.mark.parametrize("training", [False, True])
