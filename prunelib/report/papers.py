@@ -133,7 +133,8 @@ PARTS = (
             "Removing a filter also removes the inputs it fed: after slimming, fewer parameters remain than the kept "
             "share says. Masks of single weights do not make a network smaller at all.",
             "Magnitude pruning here is the first stage of Deep Compression: prune the trained network once, then train "
-            "on. Its two other stages shrink the file, not the accuracy.",
+            "on. Its other stages, shared and Huffman-coded weights, have runs of their own; the papers' tables know "
+            "the first stage only. Where half of the weights are kept, sparse arrays are no smaller than dense ones.",
         ),
     ),
     Part(

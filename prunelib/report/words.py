@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
@@ -55,6 +55,7 @@ METRICS: dict[str, Metric] = {
         _percent("top1_start", "Top-1 before", "test top-1 accuracy before (fine-)tuning"),
         _percent("top1", "Top-1", "test accuracy of the first guess"),
         _percent("top3", "Top-3", "test accuracy of the first three guesses"),
+        _percent("top5", "Top-5", "test accuracy of the first five guesses"),
         Metric("loss", "Loss", "mean cross-entropy on the test images", "", 3),
         _percent("val_top1", "Validation top-1", "accuracy on held-out training images"),
         Metric("val_loss", "Validation loss", "cross-entropy on held-out training images", "", 3),
@@ -62,6 +63,8 @@ METRICS: dict[str, Metric] = {
         _percent("density_all", "Density, all", "kept share of all parameters, biases and norms included"),
         _percent("density_compact", "After compaction", "parameters after dead channels are cut out, against dense"),
         _percent("density_nonzero", "Non-zero", "share of convolution and linear weights that are not zero"),
+        _percent("units", "Units", "share of the gated units that are open"),
+        _percent("density_upstream", "R", "kept share as the ising papers count it, inputs of shut filters included"),
         _count("kept", "Kept weights", "kept prunable weights"),
         _count("prunable", "Prunable weights", "weights that the method may remove"),
         _count("parameters", "Parameters", "parameters of the dense network"),
@@ -75,6 +78,17 @@ METRICS: dict[str, Metric] = {
         Metric(
             "macs_torch_pruning", "MMACs, torch-pruning", "by the counter of the papers: norms, biases too", "", 2, 1e-6
         ),
+        _percent("top1_shared", "Top-1, shared", "test accuracy with shared weights, before those train"),
+        Metric("loss_start", "Loss before", "test loss of the pruned network, before its weights are shared", "", 3),
+        Metric("loss_shared", "Loss, shared", "test loss with shared weights, before those train", "", 3),
+        Metric("bytes_dense", "Dense", "all values as they are, 4 bytes each", "MiB", 3, 2**-20),
+        Metric("bytes_sparse", "Sparse arrays", "non-zero weights and their indices, 4 bytes each", "MiB", 3, 2**-20),
+        Metric("bytes_shared", "Shared", "shared values, codes and gaps of fixed lengths", "MiB", 3, 2**-20),
+        Metric("bytes_compressed", "Compressed", "the Huffman-coded file", "MiB", 3, 2**-20),
+        Metric("ratio_dense", "Ratio, dense", "dense values to the compressed file"),
+        Metric("ratio_sparse", "Ratio, sparse", "sparse arrays to the compressed file"),
+        Metric("bits_weight", "Bits per weight", "Huffman-coded bits for each kept weight, its place included"),
+        Metric("bits_bound", "Bits, bound", "the entropy of the same symbols"),
         Metric("file_mb", "File", "size of the stored weights", "MiB", 3),
         Metric("forward_mb_batch1", "Memory, 1", "most memory that weights and activations of one input take", "MiB"),
         Metric("forward_mb_batch16", "Memory, 16", "the same of a batch of 16", "MiB"),
@@ -103,6 +117,27 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+# Other states on the weights that an energy's search has trained, as prunelib.methods.ising.controls measures them.
+CONTROLS = {
+    "full": "all units open",
+    "random": "a random state that keeps as much",
+    "random25": "a random quarter of the units shut",
+    "random50": "a random half of the units shut",
+    "random75": "three random quarters of the units shut",
+}
+
+
+def _under(control: str, name: str) -> Metric:
+    """Return how a metric of one control is shown: as that of the run itself, with the control's name."""
+    own = METRICS[name]
+    meaning = f"{own.meaning}; {CONTROLS[control]}"
+    return replace(own, name=f"{name}_{control}", label=f"{own.label}, {control}", meaning=meaning)
+
+
+_SCORES, _COUNTS = ("top1", "top3", "top5", "loss"), ("density", "density_upstream")
+_ROWS = {control: _SCORES if control == "full" else _SCORES + _COUNTS for control in CONTROLS}
+METRICS |= {f"{name}_{control}": _under(control, name) for control, names in _ROWS.items() for name in names}
+
 METHODS: dict[str, str] = {
     "dense": "Dense",
     "sgld": "SGLD",
@@ -125,6 +160,7 @@ METHODS: dict[str, str] = {
     "uniform": "Uniform",
     "ising": "Ising energy",
     "margin": "Margin energy",
+    "deep-compression": "Deep Compression",
 }
 
 # The variants in a label, after its method's name; in this order where there are several.
