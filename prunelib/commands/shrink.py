@@ -57,6 +57,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     option("--batches", type=int, default=default.batches, help="of training data for it (default %(default)s)")
     option("--rounds", type=int, default=default.rounds, help="prune in so many steps (default %(default)s)")
     option("--round-to", type=int, default=default.round_to, help="multiple of kept widths (default %(default)s)")
+    blocks = "whole blocks of the last stage but one that go first (default %(default)s)"
+    option("--remove-blocks", type=int, default=default.remove_blocks, help=blocks)
     option("--epochs", type=int, default=default.epochs, help="of fine-tuning afterwards (default %(default)s)")
     option(
         "--dense-epochs",
@@ -118,7 +120,16 @@ def budget_of(given: argparse.Namespace) -> str:
 
 def _check(asked: Shrink, threads: int | None) -> None:
     """Refuse numbers that mean nothing; the rest is checked with the configuration made of them."""
-    least = {"batches": 1, "rounds": 1, "round_to": 1, "epochs": 0, "dense_epochs": 0, "batch_size": 1, "seed": 0}
+    least = {
+        "batches": 1,
+        "rounds": 1,
+        "round_to": 1,
+        "remove_blocks": 0,
+        "epochs": 0,
+        "dense_epochs": 0,
+        "batch_size": 1,
+        "seed": 0,
+    }
     given = {name: getattr(asked, name) for name in least} | {"side": asked.side or 1, "threads": threads or 1}
     for name, value in given.items():
         if value < least.get(name, 1):

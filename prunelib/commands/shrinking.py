@@ -22,7 +22,7 @@ from prunelib.workflow.digest import code_digest, used_by
 FILES = ("model.safetensors", "model.json", "report.txt", "report.json")
 PUBLISHED, RANDOM = "published", "none"
 CROP = 8 / 7  # the shorter edge over the side that is seen, as ImageNet's 256 to 224
-SAID = ("mode", "criterion", "rounds", "round_to")
+SAID = ("mode", "criterion", "rounds", "round_to", "remove_blocks")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Shrink:
     batches: int = 50
     rounds: int = 1
     round_to: int = 8
+    remove_blocks: int = 0
     epochs: int = 0
     dense_epochs: int = 0
     lr: float = 3e-4
