@@ -87,6 +87,13 @@ def test_the_same_inputs_give_the_same_bytes(pruned, tmp_path):
         assert files[0][name].read_bytes() == files[1][name].read_bytes()
 
 
+def test_shared_weights_train_in_another_memory_layout_too(pruned, tmp_path):
+    outputs, record = compress(pruned, tmp_path, recipe=recipe(epochs=2, channels_last=True))
+    back = load_compressed(outputs["compressed"], pruned[0].build().state_dict())
+    assert all(torch.equal(back[name], tensor) for name, tensor in load_weights(outputs["weights"]).items())
+    assert record["metrics"]["loss"] < record["metrics"]["loss_shared"]
+
+
 def test_a_network_that_is_not_pruned_can_be_compressed(pruned, tmp_path):
     task, _, inputs = pruned
     save_weights(tmp_path / "dense.safetensors", task.build().state_dict())
