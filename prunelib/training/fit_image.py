@@ -29,7 +29,7 @@ def fit_image(
 ) -> Trained:
     """Train ``model`` in place by Adam(lr) on loss(G(z), y) for ``steps`` updates, pruned weights held at zero.
 
-    ``recipe`` has the fields of ``prunelib.config.FitRecipe``. History: the columns of ``Record``, a row before the
+    ``recipe`` has the fields of ``prunelib.recipes.FitRecipe``. History: the columns of ``Record``, a row before the
     update of each ``log_every``-th step, from step 0, and one after the last update; with ``input_noise``, each of the
     output for that step's noisy input. Images: clean, noisy, final, best (highest psnr of a row), stop (chosen by the
     moving variance), average (with ``average_from``), as far as they exist. With a checkpointer the fit goes on from
