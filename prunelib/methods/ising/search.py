@@ -16,7 +16,7 @@ from prunelib.methods.callbacks import Callback
 from prunelib.methods.ising.controls import controls
 from prunelib.methods.ising.counts import Kept
 from prunelib.methods.ising.energy import Energy, Scene
-from prunelib.methods.ising.evolution import children, initial, select
+from prunelib.methods.ising.evolution import Rule, children, initial, select
 from prunelib.methods.ising.gates import discover, gated_forward
 from prunelib.methods.ising.narrow import Narrow, narrower
 from prunelib.methods.ising.recalibrate import recalibrate_
@@ -64,26 +64,22 @@ def ising(
     kept. Approximations: search on each n-th batch (search_every), on the first ``search_share`` of a batch, in bf16.
     Raises MethodError for fewer than four candidates, a budget below one unit per layer, or a network without units.
     """
+    scene = _scene(task, rule, count, search_precision)
+    density = budget["value"] if budget["kind"] == "density" else None
+    states = initial(candidates, scene.units.size, p0, generator)
+    chances = {"p0": p0, "mutation": mutation, "crossover": crossover, "reevaluate": reevaluate}
+    pace = {"search_epochs": search_epochs, "search_every": search_every, "search_share": search_share}
+    plan = Plan(energy, density=density, patience=patience, recalibrate=recalibrate, **chances, **pace)
+    return Search(task, plan, scene, states, generator)
+
+
+def _scene(
+    task: Classify, rule: Rule, count: Literal["true", "upstream"], precision: Literal["float32", "bf16"]
+) -> Scene:
     model = task.build()
     units = discover(model, task.example)
     kept, narrow = Kept(model, units, task.example, count), narrower(model, units, task.example)
-    scene = Scene(units, kept, rule, narrower=narrow, precision=search_precision)
-    density = budget["value"] if budget["kind"] == "density" else None
-    states = initial(candidates, units.size, p0, generator)
-    plan = Plan(
-        energy,
-        p0=p0,
-        mutation=mutation,
-        crossover=crossover,
-        reevaluate=reevaluate,
-        search_epochs=search_epochs,
-        search_every=search_every,
-        search_share=search_share,
-        patience=patience,
-        recalibrate=recalibrate,
-        density=density,
-    )
-    return Search(task, plan, scene, states, generator)
+    return Scene(units, kept, rule, narrower=narrow, precision=precision)
 
 
 @dataclass(frozen=True, kw_only=True)
