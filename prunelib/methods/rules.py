@@ -70,9 +70,13 @@ def synflow(options: Mapping[str, Any]) -> str | None:
 
 @register("option_rule", "structural")
 def structural(options: Mapping[str, Any]) -> str | None:
-    """Refuse a batch to time where nothing is timed."""
+    """Refuse a batch to time where nothing is timed, and the removal of blocks where nothing tells them apart."""
     if options["latency_batch"] is not None and options["budget"] != "latency":
         return f"latency_batch is for latency budgets, not {options['budget']}. Leave latency_batch out."
+    if options["remove_blocks"] and options["criterion"] == "random":
+        return (
+            "remove_blocks: criterion random has no scores of blocks. Allowed with remove_blocks: any other criterion."
+        )
     return None
 
 

@@ -24,6 +24,9 @@ SAME_DENSITY = 0.04  # largest relative difference of two equal densities; the d
 QUALITIES = ("psnr_peak", "psnr_final", "psnr_gap")  # what means over Set14 are taken of
 # dB: single published runs scatter by as much; accuracies: a point. "_full": with every gate open (ising).
 TOLERANCE = dict.fromkeys(QUALITIES, 0.3) | {f"top{k}{when}": 0.01 for k in (1, 3, 5) for when in ("", "_full")}
+SAME_SIZE = 0.02  # of the published value: sizes at the published ratios differ by what other weights prune
+SIZES = ("parameters_kept", "macs_torch_pruning")
+OTHER_WORK = "other work"  # state of a value that the paper quotes from others, whose methods are not repeated here
 # Our labels that repeat a published method, best first: the published 5 % masks were searched for 80 000 steps, and
 # the published energies ran with the faults of the authors' code.
 SAME_METHOD = {
@@ -105,10 +108,13 @@ def _compared(row: Any, groups: Mapping[tuple[str, str, str], pd.DataFrame]) -> 
     """Return ours, sd, seeds, difference, verdict and what was compared, for one published value."""
     if row.doubt or math.isnan(row.converted):
         return {"verdict": DOUBTFUL}
+    if row.state == OTHER_WORK:
+        return {"verdict": LISTED, "note": OTHER_WORK}
     found = [(label, groups.get((row.task, row.model, label))) for label in _labels(row.method)]
     found = [(label, group) for label, group in found if group is not None]
     if not found:
-        return {"verdict": NEEDS_PAPER if row.metric in TOLERANCE or row.metric.startswith("search_") else LISTED}
+        judged = row.metric in (*TOLERANCE, *SIZES) or row.metric.startswith("search_")
+        return {"verdict": NEEDS_PAPER if judged else LISTED}
     for label, group in found:
         same = _of_density(group, row.density)
         if len(same):
@@ -157,8 +163,8 @@ def _measured(row: Any, label: str, runs: pd.DataFrame) -> dict[str, Any]:
 
 def _judged(metric: str, value: float, mean: float, sd: float) -> dict[str, Any]:
     difference = mean - value
-    verdict = WITHIN if abs(difference) <= TOLERANCE.get(metric, math.inf) else DIFFERS
-    verdict = verdict if metric in TOLERANCE else LISTED
+    tolerance = SAME_SIZE * value if metric in SIZES else TOLERANCE.get(metric)
+    verdict = LISTED if tolerance is None else WITHIN if abs(difference) <= tolerance else DIFFERS
     return {"ours": mean, "sd": sd, "difference": difference, "verdict": verdict}
 
 

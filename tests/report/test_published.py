@@ -234,3 +234,39 @@ def test_a_kept_share_agrees_with_the_kept_parameters_or_is_doubtful(energies):
         "ising-ipruning-flowers102-resnet50-dc-top1",
     }
     assert (off.doubt != "").all()
+
+
+@pytest.fixture(scope="module")
+def structural():
+    return published.values("isomorphic")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "density", "evidence"),
+    [
+        ("isomorphic-deit-base-4.2g-top1", 0.8241, 0.2369, "image"),
+        ("isomorphic-deit-base-2.6g-macs", 2_620_000_000, 0.1496, "image"),
+        ("isomorphic-deit-small-1.2g-parameters", 5_740_000, 0.2558, "image"),
+        ("isomorphic-deit-tiny-0.6g-top1", 0.7260, 0.5212, "image"),
+        ("isomorphic-convnext-8.5g-top1", 0.8317, 0.5346, "image"),
+        ("isomorphic-convnext-4.2g-top1-abstract", 0.8218, 0.2858, "abstract"),
+        ("isomorphic-resnet50-2.0g-top1", 0.7591, 0.5888, "second-hand"),
+        ("isomorphic-resnet101-3.8g-macs", 3_850_000_000, 0.5582, "second-hand"),
+    ],
+)
+def test_values_of_pruned_imagenet_networks(structural, name, value, density, evidence):
+    row = one(structural, id=name)
+    assert (row.value, row.density, row.evidence) == (value, density, evidence)
+
+
+def test_values_quoted_from_others_belong_to_no_run_of_ours(structural):
+    other = structural[structural.state == "other work"]
+    assert (other.task == "").all() and (structural.task[structural.state == ""] != "").all()
+    assert sum(other.metric == "top1") == 32
+    assert one(other, model="deit-base", method="nvit-b", metric="top1").value == 0.8329
+
+
+def test_sizes_agree_with_the_kept_parameters(structural):
+    sizes = structural[(structural.metric == "parameters_kept") & (structural.state == "")]
+    assert (sizes.kept == sizes.value).all() and len(sizes) == 17
+    assert (sizes.density[sizes.method == "dense"] == 1).all()

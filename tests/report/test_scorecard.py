@@ -180,3 +180,29 @@ def test_accuracies_of_the_energies_are_compared_at_the_authors_count():
     assert found.verdict["ising-ipruning-cifar10-resnet18-dc-top1"] == "no run of this density"
     assert found.verdict["ising-ipruning-cifar10-resnet34-pruned-top1"] == "needs scale paper"
     assert found.verdict["ising-ipruning-kuzushiji-alexnet-pruned-top5"] == "doubtful, not compared"
+
+
+def test_published_values_of_structural_pruning_are_rows_of_the_paper_grid():
+    settings = load(yaml.safe_load(PAPER.read_text()))
+    runs = {(run.task, run.model, run.method) for run in Grid(settings).of("isomorphic")}
+    values = published.values("isomorphic")
+    wanted = set(values[values.state == ""][["task", "model", "method"]].itertuples(index=False, name=None))
+    assert len(wanted) == 17 and wanted <= runs
+    ratios = [run for run in Grid(settings).of("isomorphic") if run.budget.startswith("ratio")]
+    dense = {run.model for run in Grid(settings).of("isomorphic") if run.method == "dense" and "imagenet" in run.task}
+    assert len(ratios) == 12 and len(dense - {"convnext-base-drop"}) == 12
+
+
+def test_sizes_are_compared_in_parts_of_the_published_ones():
+    labels = {"paper": "isomorphic", "task": "classify-imagenet", "model": "deit-base", "scale": "paper"}
+    pruned = labels | {"method": "isomorphic-deit", "budget": "ratio0.5", "density_all": 0.237}
+    sizes = {"top1": 0.82, "parameters_kept": 20_600_000, "macs_torch_pruning": 4.0e9}
+    found = card(*(pruned | sizes | {"seed": seed} for seed in (0, 1)))
+    assert found.verdict["isomorphic-deit-base-4.2g-top1"] == "within tolerance"
+    assert found.verdict["isomorphic-deit-base-4.2g-parameters"] == "within tolerance"
+    assert found.verdict["isomorphic-deit-base-4.2g-macs"] == "differs"
+    assert found.verdict["isomorphic-deit-base-2.6g-top1"] == "no run of this density"
+    assert found.verdict["isomorphic-resnet50-2.0g-macs"] == "needs scale paper"
+    assert found.verdict["isomorphic-deit-base-4.2g-latency-cpu"] == "doubtful, not compared"
+    row = found.loc["isomorphic-other-deit-base-vtp-40-top1"]
+    assert (row.verdict, row.note) == ("listed only", "other work")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from prunelib.errors import MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.arithmetic import Arithmetic
+from prunelib.methods.isomorphic.blocks import remove_blocks_, score_blocks
 from prunelib.methods.isomorphic.groups import Fixed, Group, find_groups
 from prunelib.methods.isomorphic.importance import (
     FROM_DATA,
@@ -39,7 +40,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choices:
-    """How to score and rank, and in how many rounds to get there; ``rules`` say what may go (``ranking.Rules``)."""
+    """How to score and rank, and in how many rounds to get there; ``rules`` say what may go (``ranking.Rules``).
+
+    ``remove_blocks`` blocks of the last stage but one go before any channel does.
+    """
 
     rules: Rules
     criterion: Criterion
@@ -48,6 +52,7 @@ class Choices:
     batches: int
     rounds: int
     latency_batch: int
+    remove_blocks: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,10 @@ def prune(
     dense, shape = model, _shape(model, task)
     stopwatch = Stopwatch(dense, task.example, choices.latency_batch) if budget["kind"] == "latency" else None
     found: list[Round] = []
+    blocks: dict[str, list[int]] = {}
+    if choices.remove_blocks:
+        statistics = statistics or _statistics(model, task, choices)
+        model, blocks, statistics = _fewer_blocks(model, choices, statistics)
     for index in range(choices.rounds):
         if index or statistics is None:
             statistics = _statistics(model, task, choices)
@@ -94,7 +103,7 @@ def prune(
         found.append(Round(groups, fixed, scores, solution, at_floor, _size(model, task)))
     if _shape(model, task) != shape:
         raise MethodError("the pruned network's outputs have another shape than the dense one's.")
-    return model, _record(budget, choices, _size(dense, task), found, stopwatch, model)
+    return model, _record(budget, choices, _size(dense, task), found, stopwatch, model) | {"blocks": blocks}
 
 
 def cut(model: nn.Module, groups: list[Group], removed: Mapping[str, Tensor]) -> nn.Module:
@@ -102,6 +111,19 @@ def cut(model: nn.Module, groups: list[Group], removed: Mapping[str, Tensor]) ->
     smaller = copy.deepcopy(model.train().eval())  # without the tables that some modules cache in evaluation mode
     remove_(smaller, groups, removed)
     return smaller
+
+
+def _fewer_blocks(
+    model: nn.Module, choices: Choices, statistics: Statistics | None
+) -> tuple[nn.Module, dict[str, list[int]], Statistics | None]:
+    """Return a copy without the least important blocks, which stay where, and the statistics of what is left.
+
+    The authors remove blocks after channels; here they go first, so that a budget can be solved for.
+    """
+    scores = score_blocks(model, saliencies(model, choices.criterion, statistics))
+    smaller = copy.deepcopy(model.train().eval())
+    path, kept = remove_blocks_(smaller, scores, choices.remove_blocks)
+    return smaller, {path: kept}, statistics and statistics.without_blocks(path, kept)
 
 
 class _Goal:

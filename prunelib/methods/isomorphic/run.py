@@ -15,7 +15,7 @@ from prunelib.methods.isomorphic.prune import Choices, prune
 from prunelib.methods.isomorphic.ranking import Rules
 from prunelib.methods.isomorphic.statistics import Statistics, trained
 from prunelib.models.structure import save_structure
-from prunelib.options import Count, Fraction, NonNegative
+from prunelib.options import Count, Fraction, Natural, NonNegative
 from prunelib.registry import register
 from prunelib.seeds import generator
 from prunelib.tasks.base import Task, facts, open_task
@@ -49,6 +49,7 @@ def structural(
     heads: NonNegative = 1.0,
     head_dims: NonNegative = 0.5,
     latency_batch: Count | None = None,
+    remove_blocks: Natural = 0,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Remove coupled channels, heads and head dimensions from the trained network until it meets the budget.
 
@@ -61,14 +62,16 @@ def structural(
     count: "upstream" scores without depth-wise convolutions, bare parameters and, for Taylor, batch norms, as theirs.
     batches: of training data, for criteria that need gradients; ``statistics`` is the file of their gradients.
     rounds: prune step by step, with new statistics for each. round_to: kept widths are multiples of it. min_keep:
-    channels that stay in every group; max_ratio: share of every group that may go.
+    channels that stay in every group; max_ratio: share of every group that may go. remove_blocks: so many residual
+    blocks of the last stage but one go first, the least important ones (as the authors shorten ConvNeXt).
     Returns the smaller network and a record in plain types. Source: Fang et al. 2024; solving for a budget, floors and
     caps and rounding to the nearest multiple are ours (the authors tuned p by hand).
     Raises MethodError when the budget can't be reached or the pruned network does not run.
     """
-    check_options("structural", budget=budget["kind"], latency_batch=latency_batch)
+    options = {"latency_batch": latency_batch, "remove_blocks": remove_blocks, "criterion": criterion}
+    check_options("structural", budget=budget["kind"], **options)
     rules = Rules(mode, round_to, min_keep, max_ratio, heads, head_dims)
-    choices = Choices(rules, criterion, normalize, count, batches, rounds, latency_batch or 1)
+    choices = Choices(rules, criterion, normalize, count, batches, rounds, latency_batch or 1, remove_blocks)
     model = trained(task, parent)
     given = Statistics.load(statistics) if statistics is not None else None
     if given is not None:
@@ -98,6 +101,7 @@ def prune_structure(
         "model": dict(settings["model"]),
         "facts": facts(task, settings["model"]["builder"]),
         "input": list(task.example.shape[1:]),
+        "blocks": pruning["blocks"],
         "pruning": pruning,
     }
     save_structure(model, record, outputs["weights"], outputs["record"])

@@ -54,6 +54,21 @@ class Statistics:
             parts.get(kind, {})[name] = tensor
         return cls(parts["sum"], parts["square"], batches, samples)
 
+    def without_blocks(self, path: str, kept: list[int]) -> Statistics:
+        """Return those of a network of whose list of blocks at ``path`` only ``kept`` are left, renumbered."""
+
+        def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            found = {}
+            for name, tensor in tensors.items():
+                index, _, rest = name.removeprefix(f"{path}.").partition(".")
+                if not name.startswith(f"{path}."):
+                    found[name] = tensor
+                elif int(index) in kept:
+                    found[f"{path}.{kept.index(int(index))}.{rest}"] = tensor
+            return found
+
+        return Statistics(renamed(self.sums), renamed(self.squares), self.batches, self.samples)
+
     def check(self, model: nn.Module, batches: int, where: str | Path) -> None:
         """Raise ArtefactError when these are not of ``batches`` batches of a network with this one's parameters."""
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}

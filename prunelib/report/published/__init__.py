@@ -17,9 +17,9 @@ import pandas as pd
 from prunelib.errors import ArtefactError
 
 FOLDER = Path(__file__).parent
-PAPERS = ("oes", "ising")  # papers with published values here: <paper>.csv
+PAPERS = ("oes", "isomorphic", "ising")  # papers with published values here: <paper>.csv
 CONVENTIONS = ("data range 1", "max(clean)", "mixed", "unknown", "")
-EVIDENCE = ("log", "figure", "notebook", "table")
+EVIDENCE = ("log", "figure", "notebook", "table", "image", "abstract", "script", "second-hand")
 HOURGLASS = 3_008_867  # entries of the published generator
 VALUES = (
     "id", "paper", "dataset", "image", "task", "sigma", "size", "model", "method", "density_asked", "density", "kept",
