@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _rows(names: list[str]) -> Iterator[list[Any]]:
     for name in names:
-        model, example = _fresh(name)
+        model, example = fresh(name)
         size = round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 2)
         try:
             yield [name, example.shape[-1], size, *halved(model, example)]
@@ -110,7 +110,7 @@ def halved(model: nn.Module, example: Tensor) -> list[Any]:
     return [round(dense / 1e6, 1), round(left / dense, 3), len(record["groups"]), len(record["fixed"]), *words, remark]
 
 
-def _fresh(name: str) -> tuple[nn.Module, Tensor]:
+def fresh(name: str) -> tuple[nn.Module, Tensor]:
     """Return the architecture at random weights with ten classes, and two images of the smallest side it takes."""
     for side in SIDES:
         for image_side in (None, side):
