@@ -4,7 +4,7 @@ Tracing guesses: it takes every unknown operation for an element-wise one, and c
 about its own shape. Two trials show whether the guess was right, whatever the architecture:
 
 * Shuffled consistently through all its members, a group's channels leave the outputs as they are.
-* Without half of a group's channels the network runs, and its outputs have the same shape.
+* Without some of a group's channels the network runs, and its outputs have the same shape.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Trial:
         if not drift <= TOLERANCE * self._output.abs().max():
             return ORDER
         try:
-            remove_(network, groups, {group.name: _half(group) for group in groups})
+            remove_(network, groups, {group.name: _share(group) for group in groups})
             fits = self._run(network).shape == self._output.shape
         except Exception as error:
             return f"the network does not run without some of them ({_brief(error)})"
@@ -145,14 +145,23 @@ def _order(member: Member, moved: Tensor, length: int) -> Tensor:
     return order
 
 
-def _half(group: Group) -> Tensor:
-    """Return about half of a group's channels: of every run the same, and half of the heads."""
-    random = generator(0, "half", group.name)
+def _share(group: Group) -> Tensor:
+    """Return the channels to try without: a share of every run and of the heads that differs from group to group.
+
+    Widths which a module takes to be equal would stay equal if all groups lost the same share.
+    """
+    random = generator(0, "share", group.name)
     table = torch.zeros(group.blocks, group.size // group.blocks, dtype=torch.bool)
-    table[:, torch.randperm(table.shape[1], generator=random)[: table.shape[1] // 2]] = True
+    table[:, _some(table.shape[1], random)] = True
     if group.attention is not None and group.blocks == group.attention.heads:
-        table[torch.randperm(group.blocks, generator=random)[: group.blocks // 2]] = True
+        table[_some(group.blocks, random)] = True
     return table.flatten().nonzero().flatten()
+
+
+def _some(count: int, random: torch.Generator) -> Tensor:
+    """Draw between a quarter and three quarters of ``count`` ids, and fewer than all."""
+    number = round(count * (0.25 + 0.5 * float(torch.rand((), generator=random))))
+    return torch.randperm(count, generator=random)[: min(number, count - 1)]
 
 
 def _brief(error: Exception) -> str:
