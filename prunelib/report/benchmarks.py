@@ -18,6 +18,11 @@ from prunelib.storage.files import read_json
 MEANINGS = {
     "ratio": "the median over rounds of two times measured side by side, or of the two medians",
     "pass": "forward, both ways, inference, or a training step",
+    "authors": "the same ratio in the authors' README: their code, a GPU",
+    "bound": "the least ratio by operations, with every pass at full width",
+    "bound_narrow": "the least ratio by operations, with half of the units gone from every state's pass",
+    "expected": "p² - p at this share p, what units that have nothing to do with each other cost",
+    "asked": "the energy when its minimum is asked to lie elsewhere",
     "form": "how the layers are computed",
 }
 

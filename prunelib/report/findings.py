@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pandas as pd
 
 from prunelib.report import published
-from prunelib.report.page_tables import Cell, Column, Table, plain
+from prunelib.report.findings_ising import ising_findings
+from prunelib.report.page_tables import Cell, Column, Finding, Table, plain
 from prunelib.report.scorecard import realised
 from prunelib.report.words import method_name, number
 
 UPSTREAM = ("snip", "grasp", "synflow", "gumbel")  # the fourth is what the others stand beside
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One finding: what was found, what follows from it, and the table it rests on."""
-
-    title: str
-    text: str
-    evidence: Table
-
-
 def findings(paper: str, runs: pd.DataFrame) -> list[Finding]:
     """Return the findings about a paper; ``runs`` (all runs) supply our side of the evidence where the grid has it."""
+    if paper == "ising":
+        return ising_findings(runs[runs.paper == "ising"])
     if paper != "oes":
         return []
     return [_dense_baselines(runs[runs.paper == "oes"]), _two_conventions(), _two_sizes(), _collapse(runs)]

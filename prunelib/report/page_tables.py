@@ -50,6 +50,15 @@ class Table:
     download: str = ""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What reading the published material brought to light, what follows from it, and the table it rests on."""
+
+    title: str
+    text: str
+    evidence: Table
+
+
 def data_uri(path: Path, kind: str) -> str:
     """Return a file as a data URI; an absent file or a CSV above EMBED_BYTES gives an empty string."""
     return _uri(path.read_bytes(), kind) if path.is_file() else ""

@@ -126,7 +126,7 @@ PARTS = (
         "of the same share falls further.",
         "IPruning, ICASSP 2021, arXiv:2102.05437; EPruning, ICASSP 2021, arXiv:2102.13188; EDropout, TNNLS 2021, "
         "arXiv:2006.04270 (abstracts; tables against Deep Compression)",
-        ("top1", "top3", "loss"),
+        ("top1", "top3", "top5", "loss", "density_upstream", "top1_full", "top1_random", "top1_random50"),
         (
             "The published Ising energy has its minimum at one half of the units by construction, so a kept share near "
             "50 % is no finding of the search.",

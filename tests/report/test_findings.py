@@ -47,7 +47,7 @@ def test_dead_masks_are_counted_beside_the_published_ones():
 
 
 def test_other_papers_have_no_findings_yet():
-    assert findings("ising", table_of(run("gumbel", 0.05))) == []
+    assert findings("expanders", table_of(run("gumbel", 0.05))) == []
 
 
 def test_imp_stands_beside_the_oes_mask_of_nearly_its_density():
