@@ -5,6 +5,7 @@ PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
 # Recorded benchmarks, where there are any: tables, each with the machine beside it.
 BENCHMARKS = sorted(glob("results/reference/benchmarks/*.csv"))
 RECORDED = sorted(glob("results/reference/*/runs.csv"))  # recorded runs, where there are any
+STRUCTURES = sorted(glob("results/reference/*/structures.csv"))  # widths of recorded pruned networks
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # beside the published curves
 
 
@@ -68,7 +69,7 @@ rule draw_figures:
         histories=plan.files("history.h5"),
         masks=[file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
         reference=REFERENCE,
-        structures=[file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file],
+        structures=[file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file] + STRUCTURES,
     output:
         expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
     log:
@@ -100,6 +101,7 @@ rule build_page:
         machines=[file.removesuffix("csv") + "json" for file in BENCHMARKS],
         reference=RECORDED,
         provenance=[file.replace("runs.csv", "provenance.json") for file in RECORDED],
+        ranked=sorted(glob("results/reference/*/modes.csv")),
     output:
         page="results/report/index.html",
     log:

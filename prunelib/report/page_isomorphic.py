@@ -19,8 +19,10 @@ BATCHES = (1, 16)
 def modes_tables(source: Path) -> list[Table]:
     """Return, per task, model and budget, how the rankings stand to each other before and after fine-tuning.
 
-    ``source`` is modes.csv, see ``prunelib.report.modes``; it may have no rows.
+    ``source`` is modes.csv, see ``prunelib.report.modes``; it may have no rows, or be absent where nothing competes.
     """
+    if not source.is_file():
+        return []
     rows = read_table(source)
     return [
         Table(
@@ -67,7 +69,8 @@ def speed_tables(runs: pd.DataFrame, runtimes: pd.DataFrame) -> list[Table]:
     if not columns or "path" not in runtimes:
         return []
     times = runtimes.set_index("path")[columns]
-    rows = runs.assign(path=[path_of(row) for row in runs.itertuples()]).join(times, on="path")
+    rows = runs.drop(columns=columns, errors="ignore")  # recorded runs hold their times themselves
+    rows = rows.assign(path=[path_of(row) for row in rows.itertuples()]).join(times, on="path")
     sides = [(f"cost.{key}_batch{count}", label, count) for key, label in SIDES for count in BATCHES]
     sides = [side for side in sides if f"{side[0]}_ms" in rows and rows[f"{side[0]}_ms"].notna().any()]
     rows = rows[rows[[f"{name}_ms" for name, *_ in sides]].notna().any(axis=1)] if sides else rows[:0]

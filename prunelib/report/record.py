@@ -15,7 +15,11 @@ import pandas as pd
 
 from prunelib.config import load, read
 from prunelib.errors import ConfigError
-from prunelib.report.tables import write_table
+from prunelib.report.collect import COSTS
+from prunelib.report.modes import COLUMNS as MODE_COLUMNS
+from prunelib.report.modes import modes
+from prunelib.report.structures import read_structures
+from prunelib.report.tables import read_table, write_table
 from prunelib.runs import Grid, Run
 from prunelib.storage.files import atomic_path, read_json, write_json
 from prunelib.storage.hdf5 import HISTORY, MASK, reading
@@ -29,6 +33,7 @@ def record(configuration: Path, name: str, results: Path = Path("results")) -> P
     """Write results/reference/<name>/ from the runs of a configuration that exist below ``results``; return it.
 
     runs.csv: labels, status and every metric; curves.csv: training histories; search.csv: search histories of masks;
+    modes.csv: which ranking of channels wins; structures.csv: every group's widths and scores, where there are any;
     times.csv: what each job took; provenance.json: machine, versions, commit, and of every artefact its sha256;
     config.yaml: the configuration. Raises ConfigError when no run of it has a result yet.
     """
@@ -42,6 +47,9 @@ def record(configuration: Path, name: str, results: Path = Path("results")) -> P
     _write(target / "curves.csv", _curves(results, found, "history.h5", "columns"))
     _write(target / "search.csv", _curves(results, found, "mask.h5", "history"))
     _write(target / "times.csv", list(_times(results, found)))
+    _write(target / "structures.csv", _structures(results, found))
+    if ranked := modes(read_table(target / "runs.csv")):
+        write_table(target / "modes.csv", MODE_COLUMNS, ranked)
     files = {f"{run.path}/{path.name}": path for run in found for path in _artefacts(results, run).values() if path}
     write_json(
         target / "provenance.json",
@@ -66,7 +74,24 @@ def _metrics(results: Path, run: Run) -> dict[str, Any]:
         return labels | {"status": "only the mask was searched", "scale": "", "why": ""}
     written = read_json(path)
     timing = {f"timing.{key}": value for key, value in (written.get("timing") or {}).items()}
-    return labels | {key: written[key] for key in ("status", "scale", "why")} | written["metrics"] | timing
+    head = labels | {key: written[key] for key in ("status", "scale", "why")}
+    return head | written["metrics"] | timing | _costs(results, run)
+
+
+def _costs(results: Path, run: Run) -> dict[str, Any]:
+    """Return what was measured of a run's network beside others: sizes by name, times as cost.*."""
+    path = results / "costs" / run.paper / run.task / f"{run.model}.json"
+    record = read_json(path) if path.is_file() else {}
+    found = record.get("runs", {}).get(run.path)
+    if found is None:
+        return {}
+    timing = {**found["timing"], "threads": record["threads"], "gpu": record["gpu"]}
+    return {name: found["size"][name] for name in COSTS} | {f"cost.{name}": value for name, value in timing.items()}
+
+
+def _structures(results: Path, runs: list[Run]) -> list[dict[str, Any]]:
+    rows = read_structures(results / "runs" / run.path / "pruned.json" for run in runs)
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
 def _curves(results: Path, runs: list[Run], file: str, group: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from prunelib.report.benchmarks import machine_line
 from prunelib.report.judge import judge
+from prunelib.report.page_isomorphic import modes_tables, speed_tables
 from prunelib.report.page_tables import Table, data_uri, path_of, results_tables
 from prunelib.report.papers import PARTS
 from prunelib.report.sections import headline
@@ -47,11 +48,14 @@ def _read(path: Path) -> list[Recorded]:
         if len(mine):
             said = [result for item in judge(mine) if item.paper == part.key for result in item.results]
             compared = [headline(result) for result in said if result.outcome != "no data"]
-            shown = results_tables(mine, _times(mine), part.columns, "Recorded")
+            shown = results_tables(mine, _times(mine), part.columns, "Recorded") + speed_tables(mine, _times(mine))
+            if part.key == "isomorphic":
+                shown = modes_tables(path.with_name("modes.csv")) + shown
             found.append(Recorded(path.parent.name, part.title, shown, compared, machine, data_uri(path, "text/csv")))
     return found
 
 
 def _times(runs: pd.DataFrame) -> pd.DataFrame:
     wall = runs["timing.wall_s"] if "timing.wall_s" in runs else float("nan")
-    return pd.DataFrame({"path": [path_of(row) for row in runs.itertuples()], "wall_s": wall})
+    costs = {name: runs[name] for name in runs if name.startswith("cost.")}
+    return pd.DataFrame({"path": [path_of(row) for row in runs.itertuples()], "wall_s": wall, **costs})

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunelib.errors import ArtefactError
-from prunelib.report.tables import LABELS
+from prunelib.report.tables import LABELS, read_table
 from prunelib.runs import Run
 from prunelib.storage.files import read_json
 
@@ -20,13 +20,17 @@ COLUMNS = (*LABELS, "seed", "index", "group", "set", "before", "after", "heads_b
 def read_structures(paths: Iterable[Path]) -> pd.DataFrame:
     """Return a tidy frame (COLUMNS), one row per group of every pruned.json, in the network's order.
 
+    A path that ends in .csv is a table of recorded runs that already has these columns.
+
     before, after: channels; heads_*: attention heads where the group is one of attention; score_0 ... score_100: the
     scores' least, tenths and greatest in the dense network; set: number of the isomorphic set. An absent record and a
     stand-in of stub mode add nothing. The run is known by the record's directory. Raises ArtefactError for a record of
     something else.
     """
-    rows = [row for path in sorted(map(Path, paths)) if path.exists() for row in _rows(path)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    found = [path for path in sorted(map(Path, paths)) if path.exists()]
+    rows = [row for path in found if path.suffix != ".csv" for row in _rows(path)]
+    recorded = [read_table(path) for path in found if path.suffix == ".csv"]
+    return pd.concat([pd.DataFrame(rows, columns=list(COLUMNS)), *recorded], ignore_index=True)[list(COLUMNS)]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from prunelib.masks.mask import Mask
 from prunelib.report.page import build_page
 from prunelib.report.record import record
 from prunelib.report.recorded import recorded
+from prunelib.report.structures import read_structures
 from prunelib.runs import Run
 from prunelib.storage.files import sha256
-from tests.report.trees import write_run
+from tests.report.trees import write_isomorphic, write_run
 
 CONFIG = {
     "scale": "quick",
@@ -107,3 +108,42 @@ def test_recorded_runs_stand_on_the_page_with_their_machine(results: Path, page:
 def test_a_record_of_searches_alone_is_no_table(results: Path) -> None:
     shutil.rmtree(results / "runs" / RUNS[0].path)
     assert recorded([record(results.parent / "config.yaml", "small", results) / "runs.csv"]) == []
+
+
+ISOMORPHIC = {
+    "scale": "reduced",
+    "seeds": [0, 1],
+    "data": {"digits": {"source": "digits"}},
+    "tasks": {"classify-digits": {"kind": "classify", "data": "digits"}},
+    "models": {"resnet-tiny": {"builder": "resnet_small", "width": 8}},
+    "methods": {mode: {"uses": "structural", "mode": mode} for mode in ("isomorphic", "global", "local")},
+    "recipes": {"short": {"loop": "classify", "epochs": 1}},
+    "grid": {
+        "isomorphic": [
+            {"tasks": ["classify-digits"], "models": ["resnet-tiny"], "recipe": "short", **more}
+            for more in (
+                {"methods": ["dense"]},
+                {"methods": ["isomorphic", "global", "local"], "budgets": ["macs0.5"]},
+            )
+        ]
+    },
+}
+
+
+def test_pruned_networks_are_recorded_with_their_widths_costs_and_who_wins(tmp_path: Path) -> None:
+    write_isomorphic(tmp_path / "results", range(2))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(ISOMORPHIC))
+    folder = record(tmp_path / "config.yaml", "cut", tmp_path / "results")
+    runs = pd.read_csv(folder / "runs.csv").set_index(["method", "seed"])
+    assert runs.loc[("global", 1), "cost.cpu_batch16_speedup"] == 1.5 and runs.loc[("dense", 0), "file_mb"] == 0.5
+    again = read_structures([folder / "structures.csv"])
+    assert len(again) == 3 * 2 * 5 and set(again.task) == {"classify-digits"}
+    pd.testing.assert_frame_equal(
+        again.dropna(axis=1),
+        read_structures((tmp_path / "results" / "runs").rglob("resnet-tiny/**/pruned.json")).dropna(axis=1),
+        check_dtype=False,
+    )
+    (found,) = recorded([folder / "runs.csv"])
+    captions = [table.caption.split(":")[0] for table in found.tables]
+    assert captions == ["Which ranking wins", "Recorded", "Time of a forward pass"]
+    assert [row[0].text for row in found.tables[0].rows] == ["Isomorphic", "Global", "Local"]
