@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from prunelib.report.plots import FAINT, GREY, Drawing, legend_below, panels
 from prunelib.report.structures import TENTHS
@@ -22,22 +25,24 @@ def isomorphic_widths(structures: pd.DataFrame) -> Drawing | None:
     if structures.empty:
         return None
     data = structures.assign(kept_percent=100 * structures.after.astype(float) / structures.before.astype(float))
+    data["place"] = data.groupby(["task", "model"])["group"].transform(_places)
     cells = list(data.groupby(["task", "model", "budget"], sort=True))
     titles = [f"{model}, {budget_name(budget)}\n{task}" for (task, model, budget), _ in cells]
     figure, axes = panels(titles, 2, 5.0, rows=2)
     for title, (_, frame), (top, bottom) in zip(titles, cells, axes, strict=False):
-        dense = frame.drop_duplicates("index").sort_values("index")
-        top.fill_between(dense["index"], dense.before.astype(float), step="mid", color="#e4e4e4", label="dense")
+        dense = frame.drop_duplicates("place").sort_values("place")
+        top.fill_between(dense.place, dense.before.astype(float), step="mid", color="#e4e4e4", label="dense")
         for method in sorted(set(frame.method), key=method_order):
             rows = frame[frame.method == method]
             _band(top, rows, "after", method)
             _band(bottom, rows, "kept_percent", method)
-        top.set(title=title, ylabel="channels", yscale="log")
+        top.set(title=title, ylabel="channels")
+        _log_axis(top)
         bottom.set(ylabel="kept (%)", ylim=(0, 103))
         top.set_xticks([])
         _name_groups(bottom, dense)
     legend_below(figure, 6)
-    columns = ["task", "model", "method", "budget", "seed", "index", "group", "set", "before", "after", "kept_percent"]
+    columns = ["task", "model", "method", "budget", "seed", "place", "group", "set", "before", "after", "kept_percent"]
     return Drawing(figure, data[[*columns, "heads_before", "heads_after"]])
 
 
@@ -59,8 +64,26 @@ def isomorphic_scores(structures: pd.DataFrame) -> Drawing | None:
     return Drawing(figure, shown[columns])
 
 
+def _places(names: pd.Series) -> pd.Series:
+    """Number groups by their names, numbers in them as numbers: about the order in which a network runs."""
+
+    def key(name: str) -> list[tuple[bool, int, str]]:
+        parts = re.split(r"(\d+)", name)
+        return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+    return names.map({name: place for place, name in enumerate(sorted(set(names), key=key))})
+
+
+def _log_axis(axes: Axes) -> None:
+    """Make the upright axis logarithmic, with plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _band(axes: Axes, rows: pd.DataFrame, column: str, method: str) -> None:
-    spread = rows.assign(value=rows[column].astype(float)).groupby("index")["value"].agg(["mean", "min", "max"])
+    spread = rows.assign(value=rows[column].astype(float)).groupby("place")["value"].agg(["mean", "min", "max"])
     shade = colour(method)
     axes.fill_between(spread.index, spread["min"], spread["max"], color=shade, alpha=0.16, linewidth=0)
     axes.plot(spread.index, spread["mean"], color=shade, linewidth=1.4, marker=".", label=method_name(method))
@@ -68,9 +91,7 @@ def _band(axes: Axes, rows: pd.DataFrame, column: str, method: str) -> None:
 
 def _name_groups(axes: Axes, groups: pd.DataFrame) -> None:
     if len(groups) <= NAMED:
-        axes.set_xticks(
-            groups["index"], [name.removeprefix("stages.") for name in groups.group], rotation=70, ha="right"
-        )
+        axes.set_xticks(groups.place, [name.removeprefix("stages.") for name in groups.group], rotation=70, ha="right")
         axes.tick_params(axis="x", labelsize=6.5)
     else:
         axes.set_xlabel("groups of channels along the network")
@@ -97,5 +118,6 @@ def _draw_scores(axes: Axes, frame: pd.DataFrame) -> None:
         previous = row.set
     centres = pd.DataFrame(ticks, columns=["place", "set"]).groupby("set")["place"].mean()
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set(yscale="log", xlim=(0, place + 1))
+    axes.set(xlim=(0, place + 1))
+    _log_axis(axes)
     axes.set_xticks(list(centres), [f"set {number}" for number in centres.index])
