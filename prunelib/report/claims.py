@@ -160,7 +160,7 @@ EXPANDERS = (
 )
 
 
-def _isomorphic(metric: str, when: str, other: str, optional: bool = False) -> Check:
+def _isomorphic(metric: str, when: str, other: str, effect: bool = False) -> Check:
     return Check(
         f"{metric}-{other}",
         f"Isomorphic is not below {other} ranking {when}",
@@ -171,8 +171,9 @@ def _isomorphic(metric: str, when: str, other: str, optional: bool = False) -> C
         margin=POINT,
         pair_by=RUN_AND_BUDGET,
         equal="macs_compact",
-        optional=optional,
-        headline=metric == "top1",
+        optional=effect,
+        headline=metric == "top1" and not effect,
+        effect=effect,
     )
 
 
@@ -181,6 +182,8 @@ ISOMORPHIC = (
     _isomorphic("top1", "after fine-tuning", "local"),
     _isomorphic("top1_start", "before fine-tuning", "global"),
     _isomorphic("top1_start", "before fine-tuning", "local"),
+    _isomorphic("top1", "after fine-tuning", "uniform", effect=True),
+    _isomorphic("top1_start", "before fine-tuning", "uniform", effect=True),
 )
 
 
