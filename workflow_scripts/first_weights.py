@@ -1,4 +1,4 @@
-"""Fetch an architecture's published weights: name -> results/pretrained/<builder>/<name>.safetensors and their source."""
+"""Fetch an architecture's published weights: name -> results/pretrained/<builder>/<name>.safetensors, their source."""
 
 from prunelib.workflow.step import Step, run
 

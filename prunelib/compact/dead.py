@@ -7,7 +7,6 @@ together or stay. A channel that is constant but not zero stays. What is dead ma
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,25 +15,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from prunelib.models.widths import NORMS, channel_axis
+from prunelib.models.widths import channel_axis
 
 if TYPE_CHECKING:
-    from prunelib.methods.isomorphic.groups import Group, Member
+    from prunelib.channels.coupling import Group, Member
 
 
 def may_shrink(network: nn.Module) -> bool:
     """Whether any layer has an output that is always zero, an input that it never reads, or a norm that is shut."""
     return any(_empty(module) for module in network.modules())
-
-
-def removable_groups(network: nn.Module, example: Tensor) -> list[Group]:
-    """Return the groups of coupled channels of which single channels can go; traced without computing anything."""
-    # Tracing a network costs seconds of imports; most runs have nothing to remove and need none of them.
-    from prunelib.methods.isomorphic.coupling import Group
-    from prunelib.methods.isomorphic.tracing import Tracer
-
-    found = Tracer(copy.deepcopy(network).to("meta"), example.to("meta")).groups()
-    return [group for group in found if isinstance(group, Group) and _removable(network, group)]
 
 
 @torch.no_grad()
@@ -55,13 +44,6 @@ def clear_dead_(network: nn.Module, groups: list[Group]) -> dict[str, Tensor]:
     for channels in dead.values():
         channels[0] &= not channels.all()
     return {name: channels.nonzero().flatten() for name, channels in dead.items()}
-
-
-def _removable(network: nn.Module, group: Group) -> bool:
-    """Whether single channels of a group can go: no norm mixes its channels and no layer divides them into runs."""
-    modules = [network.get_submodule(member.name) for member in group.members if member.axis is None]
-    mixed = any(isinstance(module, NORMS) and not isinstance(module, _BatchNorm) for module in modules)
-    return group.blocks == 1 and not mixed and len(modules) == len(group.members)
 
 
 def _empty(module: nn.Module) -> bool:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from prunelib.compact.dead import clear_dead_, may_shrink, removable_groups
+from prunelib.compact.dead import clear_dead_, may_shrink
 from prunelib.compact.slim import without
 from prunelib.masks.mask import Mask
 
 if TYPE_CHECKING:
-    from prunelib.methods.isomorphic.groups import Group
+    from prunelib.channels.coupling import Group
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def shrunk(model: nn.Module, mask: Mask, example: Tensor) -> Shrunk | None:
     mask.apply_(skeleton)
     if not may_shrink(skeleton):
         return None
-    groups = removable_groups(skeleton, example)
+    from prunelib.channels.groups import single_groups  # seconds of imports, for networks that do shrink
+
+    groups = single_groups(skeleton, example)
     dead = clear_dead_(skeleton, groups)
     if not any(len(channels) for channels in dead.values()):
         return None
@@ -70,7 +72,7 @@ def shrunk(model: nn.Module, mask: Mask, example: Tensor) -> Shrunk | None:
 
 def _positions(model: nn.Module, groups: list[Group], dead: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return where every value of the smaller state stands: the same removal on a network of flat positions."""
-    from prunelib.methods.isomorphic.removal import remove_
+    from prunelib.channels.removal import remove_
 
     places = copy.deepcopy(model).double()  # counts exactly to 2^53
     for tensor in places.state_dict().values():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prunelib.compact.dead import clear_dead_, may_shrink, removable_groups
+from prunelib.compact.dead import clear_dead_, may_shrink
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
 from prunelib.measure.cost import macs, parameters
@@ -21,7 +21,7 @@ from prunelib.storage.weights import load_weights
 from prunelib.tasks.base import Task, facts, open_task
 
 if TYPE_CHECKING:
-    from prunelib.methods.isomorphic.groups import Group
+    from prunelib.channels.coupling import Group
 
 TOLERANCE = 1e-5  # largest difference, relative to the output's largest value, that rounding may make
 TIMED = 7  # training steps of each network that are timed
@@ -38,13 +38,16 @@ def compacted(model: nn.Module, mask: Mapping[str, Tensor], example: Tensor) -> 
     Mask(mask).apply_(network)
     if not may_shrink(network):
         return network
-    groups = removable_groups(network, example)
+    # Tracing costs seconds of imports; most runs have nothing to remove and need none of them.
+    from prunelib.channels.groups import single_groups
+
+    groups = single_groups(network, example)
     return without(network, groups, clear_dead_(copy.deepcopy(network), groups), example)
 
 
 def without(network: nn.Module, groups: list[Group], dead: Mapping[str, Tensor], example: Tensor) -> nn.Module:
     """Return a copy without the given channels (ascending ids by group name); MethodError when its output differs."""
-    from prunelib.methods.isomorphic.removal import remove_
+    from prunelib.channels.removal import remove_
 
     small = copy.deepcopy(network)
     remove_(small, groups, dead)

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import remove_
 from prunelib.errors import ArtefactError
 from prunelib.measure import network
 from prunelib.measure.cost import forward_memory_mb, macs, macs_torch_pruning, parameters
-from prunelib.methods.isomorphic.groups import find_groups
-from prunelib.methods.isomorphic.removal import remove_
 from prunelib.models.build import build
 from prunelib.models.structure import save_structure
 from prunelib.runs import Run

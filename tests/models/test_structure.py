@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import remove_
 from prunelib.errors import ArtefactError
-from prunelib.methods.isomorphic.groups import find_groups
-from prunelib.methods.isomorphic.removal import remove_
 from prunelib.models.blocks import drop_rates, keep_blocks_, set_drop_rate_
 from prunelib.models.build import build
 from prunelib.models.structure import load_structure, save_structure

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from prunelib.channels.groups import find_groups
 from prunelib.errors import ConfigError
-from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.models.build import build
 
 

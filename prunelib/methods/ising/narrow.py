@@ -2,8 +2,8 @@
 
 The narrow weights are gathered from the full ones for one pass and nothing has to be copied back: autograd carries the
 gradients into the full-size parameters. Outputs equal those of the gated network up to rounding, for a fraction of the
-work. Which channels are coupled comes from the shared compaction (``prunelib.compact.dead``); a residual stream keeps
-whatever any of its filters needs.
+work. Channels that are coupled (``prunelib.channels``) stay together: a residual stream keeps whatever any of its
+filters needs.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from prunelib.compact.dead import removable_groups
+from prunelib.channels.groups import single_groups
 from prunelib.errors import MethodError
 from prunelib.methods.ising.gates import CONVS, NORMS, Units, evaluating, gated_forward, hooked, multiplied
 from prunelib.models.widths import Side, is_depthwise, width
 
 if TYPE_CHECKING:
-    from prunelib.methods.isomorphic.groups import Group
+    from prunelib.channels.coupling import Group
 
 TOLERANCE = 1e-4  # largest difference to the gated output, relative to its largest value, that rounding may make
 STATISTICS = ("running_mean", "running_var")
@@ -75,7 +75,7 @@ class Narrower:
         self._filters = [layer for layer in units.layers if layer.kind == "filters"]
         self._inputs = [layer.name for layer in units.layers if layer.kind == "inputs"]
         self._whole = {layer.name for layer in self._filters if model.get_submodule(layer.name).groups > 1}
-        groups = [_Coupled(model, units, group) for group in removable_groups(model, example)]
+        groups = [_Coupled(model, units, group) for group in single_groups(model, example)]
         self._groups = [group for group in groups if group.gated]
 
     def narrow(self, state: Tensor, device: torch.device) -> Narrow:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from prunelib.channels.coupling import Group
 from prunelib.measure.cost import macs_by_module
-from prunelib.methods.isomorphic.groups import Group
 from prunelib.models.widths import NORMS, channel_axis, is_depthwise
 
 Key = tuple[str, str | int]  # (layer, "out" or "in") or (bare parameter, axis): something whose length shrinks

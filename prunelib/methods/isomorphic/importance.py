@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from prunelib.channels.coupling import Group, Member
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.groups import Group, Member
 from prunelib.methods.isomorphic.statistics import Statistics
 from prunelib.models.widths import channel_axis, is_depthwise
 

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunelib.channels.coupling import Fixed, Group
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import kept_layout, remove_
 from prunelib.errors import MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.arithmetic import Arithmetic
 from prunelib.methods.isomorphic.blocks import remove_blocks_, score_blocks
-from prunelib.methods.isomorphic.groups import Fixed, Group, find_groups
 from prunelib.methods.isomorphic.importance import (
     FROM_DATA,
     Counted,
@@ -27,7 +29,6 @@ from prunelib.methods.isomorphic.importance import (
     upstream_leaves_out,
 )
 from prunelib.methods.isomorphic.ranking import Ranking, Rules, layout_of
-from prunelib.methods.isomorphic.removal import kept_layout, remove_
 from prunelib.methods.isomorphic.speed import Stopwatch
 from prunelib.methods.isomorphic.statistics import Statistics, gather
 from prunelib.methods.isomorphic.target import MET, Solution, Target, at_ratio, bisect_measured, solve

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prunelib.methods.isomorphic.groups import Group
+from prunelib.channels.coupling import Group
 
 Mode = Literal["isomorphic", "global", "local", "uniform"]
 Kind = Literal["channels", "head dims", "heads"]

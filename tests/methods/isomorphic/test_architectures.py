@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from benchmarks.timm_support import fresh, halved
-from prunelib.methods.isomorphic.coupling import layout_after, removed_positions
-from prunelib.methods.isomorphic.groups import find_groups
-from prunelib.methods.isomorphic.removal import remove_
+from prunelib.channels.coupling import layout_after, removed_positions
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import remove_
 from prunelib.models.attention import attentions
 from prunelib.models.widths import channel_axis
 from prunelib.seeds import generator

@@ -5,9 +5,9 @@ import timm
 import torch
 from torch import nn
 
+from prunelib.channels.groups import find_groups
 from prunelib.errors import MethodError
 from prunelib.methods.isomorphic.blocks import deep_stage, remove_blocks_, score_blocks
-from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.methods.isomorphic.importance import saliencies
 from prunelib.models.blocks import drop_rates
 

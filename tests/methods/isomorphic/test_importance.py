@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from prunelib.channels.groups import find_groups
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.methods.isomorphic.importance import group_scores, random_scores, saliencies, upstream_leaves_out
 from prunelib.methods.isomorphic.statistics import Statistics, gather
 from prunelib.seeds import generator

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunelib.methods.isomorphic.groups import Group
+from prunelib.channels.coupling import Group
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
 from prunelib.models.attention import Attention
 from prunelib.seeds import generator

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import remove_
 from prunelib.errors import MethodError
 from prunelib.measure.cost import macs, parameters
 from prunelib.methods.isomorphic.arithmetic import Arithmetic
-from prunelib.methods.isomorphic.groups import find_groups
 from prunelib.methods.isomorphic.importance import group_scores, saliencies
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
-from prunelib.methods.isomorphic.removal import remove_
 from prunelib.methods.isomorphic.target import Target, bisect_measured, solve
 from prunelib.models.build import build
 from prunelib.seeds import generator

@@ -14,8 +14,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from prunelib.methods.isomorphic.coupling import Fixed, Group, Member
-from prunelib.methods.isomorphic.removal import remove_
+from prunelib.channels.coupling import Fixed, Group, Member
+from prunelib.channels.removal import remove_
 from prunelib.models.attention import keep_heads_
 from prunelib.models.widths import keep_, replace_, width
 from prunelib.seeds import generator

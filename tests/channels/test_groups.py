@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from prunelib.methods.isomorphic.groups import find_groups, removed_positions
+from prunelib.channels.coupling import removed_positions
+from prunelib.channels.groups import find_groups
 from prunelib.models.build import build
 
 # (groups, total channels) of every isomorphic set, in any order; measured with torch-pruning's own isomorphic mode

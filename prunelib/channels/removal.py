@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from prunelib.methods.isomorphic.coupling import Group, layout_after, removed_positions
+from prunelib.channels.coupling import Group, layout_after, removed_positions
 from prunelib.models.attention import keep_heads_, keep_joint_temperature_, keep_temperature_, set_heads_
 from prunelib.models.widths import keep_, replace_, settle_, width
 

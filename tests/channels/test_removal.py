@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from prunelib.channels.coupling import removed_positions
+from prunelib.channels.groups import find_groups
+from prunelib.channels.removal import remove_
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.groups import find_groups, removed_positions
 from prunelib.methods.isomorphic.importance import group_scores, saliencies
 from prunelib.methods.isomorphic.ranking import Ranking, Rules
-from prunelib.methods.isomorphic.removal import remove_
 from prunelib.models.attention import set_heads_
 from prunelib.models.widths import channel_axis
 from prunelib.seeds import generator

@@ -20,9 +20,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning._helpers import _HybridIndex
 from torch_pruning.ops import _OutputOp
 
+from prunelib.channels.coupling import Fixed, Group, Member
+from prunelib.channels.mending import mend_splits_
 from prunelib.errors import MethodError
-from prunelib.methods.isomorphic.coupling import Fixed, Group, Member
-from prunelib.methods.isomorphic.mending import mend_splits_
 from prunelib.models.attention import Attention, attentions
 from prunelib.models.parts import Part, Slot, is_merge, part_of
 from prunelib.models.widths import NORMS, is_depthwise, width

@@ -1,0 +1,1 @@
+"""Coupled channels: found by tracing a network, tried out on a copy, and removed together."""
