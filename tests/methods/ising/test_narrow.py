@@ -80,18 +80,20 @@ def test_networks_without_norms(build, side, draw):
     torch.testing.assert_close(output, gated_forward(model, units, gates, x))
 
 
-def test_half_of_the_units_leave_less_than_a_third_of_the_work(draw):
-    """In MACs about 0.305 of a ResNet-18."""
+def test_half_of_the_units_leave_about_a_third_of_the_work(draw):
+    """In MACs: a quarter inside a block, half where it reads the residual stream, of which hardly a channel goes."""
     model, x = resnet18(10, 3, width=16).eval(), torch.randn(1, 3, 32, 32, generator=draw)
     units = discover(model, x)
     narrowing = narrower(model, units, x)
-    work = {}
-    states = {"half": torch.rand(units.size, generator=draw) < 0.5, "all": torch.ones(units.size, dtype=torch.bool)}
-    for name, state in states.items():
+
+    def work(state):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             narrowing.forward(model, narrowing.narrow(state, x.device), x)
-        work[name] = counter.get_total_flops()
-    assert 0.25 < work["half"] / work["all"] < 0.33
+        return counter.get_total_flops()
+
+    states = torch.rand(4, units.size, generator=draw) < 0.5
+    shares = [work(state) / work(torch.ones(units.size, dtype=torch.bool)) for state in states]
+    assert 0.29 < sum(shares) / len(shares) < 0.37
 
 
 class Shifted(nn.Module):
