@@ -187,7 +187,8 @@ def _once(values: Cells) -> NDArray[np.bool_]:
 def _split(total: int, parts: int, rng: np.random.Generator) -> Cells:
     """Split ``total`` as evenly as possible; who gets one more is random."""
     shares = np.full(parts, total // parts)
-    shares[rng.choice(parts, total % parts, replace=False)] += 1
+    if total % parts:
+        shares[rng.choice(parts, total % parts, replace=False)] += 1
     return shares
 
 
