@@ -34,8 +34,9 @@ def record(configuration: Path, name: str, results: Path = Path("results")) -> P
 
     runs.csv: labels, status and every metric; curves.csv: training histories; search.csv: search histories of masks;
     modes.csv: which ranking of channels wins; structures.csv: every group's widths and scores, where there are any;
-    times.csv: what each job took; provenance.json: machine, versions, commit, and of every artefact its sha256;
-    config.yaml: the configuration. Raises ConfigError when no run of it has a result yet.
+    times.csv: what each job took; provenance.json: machine, versions, commit, the commits of the code that trained the
+    runs, and of every artefact its sha256; config.yaml: the configuration. Raises ConfigError when none of its runs has
+    a result yet.
     """
     grid = Grid(load(read(configuration)))
     found = [run for run in grid.runs if any(_artefacts(results, run).values())]
@@ -53,7 +54,11 @@ def record(configuration: Path, name: str, results: Path = Path("results")) -> P
     files = {f"{run.path}/{path.name}": path for run in found for path in _artefacts(results, run).values() if path}
     write_json(
         target / "provenance.json",
-        {"recorded": datetime.now(UTC).isoformat(timespec="seconds"), "threads": grid.settings.threads}
+        {
+            "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+            "trained_by": _commits(results, found),
+            "threads": grid.settings.threads,
+        }
         | provenance(files),
     )
     if configuration.resolve() != (target / "config.yaml").resolve():
@@ -65,6 +70,13 @@ def record(configuration: Path, name: str, results: Path = Path("results")) -> P
 def _artefacts(results: Path, run: Run) -> dict[str, Path | None]:
     paths = {name: results / "runs" / run.path / name for name in ("metrics.json", "history.h5", "mask.h5")}
     return {name: path if path.is_file() else None for name, path in paths.items()}
+
+
+def _commits(results: Path, runs: list[Run]) -> list[str]:
+    """Return the commits of the code that trained the runs, with "-dirty" where files of it had been changed."""
+    paths = [path for run in runs if (path := _artefacts(results, run)["metrics.json"])]
+    made = [read_json(path).get("provenance", {}) for path in paths]
+    return sorted({f"{each['commit']}{'-dirty' * bool(each['dirty'])}" for each in made if each.get("commit")})
 
 
 def _metrics(results: Path, run: Run) -> dict[str, Any]:

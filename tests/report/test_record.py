@@ -80,6 +80,15 @@ def test_provenance_names_each_artefact_by_its_checksum(results: Path) -> None:
     assert {"recorded", "commit", "machine", "packages"} <= known.keys()
 
 
+def test_provenance_names_the_code_that_trained_the_runs(results: Path) -> None:
+    """They may have been made before the code that records them."""
+    path = results / "runs" / RUNS[0].path / "metrics.json"
+    written = json.loads(path.read_text()) | {"provenance": {"commit": "abc", "dirty": True}}
+    path.write_text(json.dumps(written))
+    known = json.loads((record(results.parent / "config.yaml", "small", results) / "provenance.json").read_text())
+    assert known["trained_by"] == ["abc-dirty"]
+
+
 def test_a_configuration_in_place_is_left_alone(results: Path) -> None:
     place = results / "reference" / "small" / "config.yaml"
     place.parent.mkdir(parents=True)
