@@ -20,7 +20,7 @@ from prunelib.methods.expander import loops
 from prunelib.methods.expander.spectra import is_ramanujan, ramanujan_bound, singular_values
 from prunelib.registry import register
 
-Cells = NDArray[np.int64]
+Cells = NDArray[np.integer]
 
 TRIES = 64  # graphs that ramanujan draws before it settles for the best of them
 FULL = 32  # stubs per pair from which the merged graph is complete, but for a chance of n_in * n_out * exp(-32)
@@ -121,9 +121,11 @@ def rreg_merge(n_in: int, n_out: int, stubs: int, rng: np.random.Generator) -> C
     """
     if stubs >= FULL * n_in * n_out:
         return np.arange(n_in * n_out)
-    targets = np.repeat(np.arange(n_out), _split(stubs, n_out, rng))
-    loops.shuffle_(targets, rng.integers(1 << 64, size=stubs, dtype=np.uint64))
-    return np.repeat(np.arange(n_in) * n_out, _split(stubs, n_in, rng)) + targets
+    narrow = np.int32 if n_in * n_out < 1 << 31 else np.int64  # half the memory to go through, a hundred times a layer
+    targets = np.repeat(np.arange(n_out, dtype=narrow), _split(stubs, n_out, rng))
+    loops.shuffle_(targets, rng.integers(1 << 32, size=stubs, dtype=np.uint32))
+    targets += np.repeat(np.arange(n_in, dtype=narrow) * n_out, _split(stubs, n_in, rng))
+    return targets
 
 
 def merged(cells: Cells, pairs: int) -> Cells:

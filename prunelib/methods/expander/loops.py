@@ -16,20 +16,20 @@ PLANES = 32  # binary digits of a count
 
 @compiled()
 def _below(draw: int, bound: int) -> int:
-    """Map 64 random bits to 0 .. bound - 1; 40 bits of them count, so odds differ by a factor of 1 + bound / 2^40."""
-    return ((draw >> np.uint64(24)) * np.uint64(bound)) >> np.uint64(40)
+    """Map 32 random bits to 0 .. bound - 1; odds differ by a factor of at most 1 + bound / 2^32."""
+    return (np.uint64(draw) * np.uint64(bound)) >> np.uint64(32)
 
 
 @compiled()
-def shuffle_(values: NDArray, draws: NDArray[np.uint64]) -> None:
-    """Put values in random order, in place (Fisher and Yates), with one draw per value (up to 2^24 of them)."""
+def shuffle_(values: NDArray, draws: NDArray[np.uint32]) -> None:
+    """Put values in random order, in place (Fisher and Yates), with one draw per value."""
     for last in range(values.size - 1, 0, -1):
         other = _below(draws[last], last + 1)
         values[last], values[other] = values[other], values[last]
 
 
 @compiled()
-def choose(side: int, sizes: NDArray[np.int64], draws: NDArray[np.uint64]) -> Bits:
+def choose(side: int, sizes: NDArray[np.int64], draws: NDArray[np.uint32]) -> Bits:
     """Draw a uniform subset of ``side`` vertices for every size; there are as many ``draws`` as the sizes sum to."""
     members = np.zeros((side, (sizes.size + 63) // 64), dtype=np.uint64)
     order, drawn = np.arange(side), 0
@@ -44,7 +44,7 @@ def choose(side: int, sizes: NDArray[np.int64], draws: NDArray[np.uint64]) -> Bi
 
 
 @compiled()
-def reached(cells: NDArray[np.int64], inputs: Bits, outputs: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def reached(cells: NDArray[np.integer], inputs: Bits, outputs: Bits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count the neighbours of every subset: of the subsets of inputs, and of those of outputs.
 
     ``cells``: input * (number of outputs) + output of every edge, by ascending input; an edge may come twice.
