@@ -92,7 +92,7 @@ class Expansion:
 
     def __init__(self, n_in: int, n_out: int, rng: np.random.Generator, subsets: int = SUBSETS) -> None:
         """Draw ``subsets`` subsets of the inputs and as many of the outputs."""
-        self._sizes = [rng.integers(1, max((side + 1) // 2, 2), size=subsets) for side in (n_in, n_out)]
+        self._sizes = [np.sort(rng.integers(1, max((side + 1) // 2, 2), size=subsets)) for side in (n_in, n_out)]
         bits = [rng.integers(1 << 32, size=sizes.sum(), dtype=np.uint32) for sizes in self._sizes]
         self._members = [loops.choose(*drawn) for drawn in zip((n_in, n_out), self._sizes, bits, strict=True)]
 
