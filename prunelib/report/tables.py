@@ -66,7 +66,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
             frame[column] = frame[column].astype(int)
         elif column not in IDENTITY:
             frame[column] = _numbers_or_text(frame[column])
-    return frame
+    return frame.copy()  # in one piece: columns set one by one make every later use slow
 
 
 def _numbers_or_text(column: pd.Series) -> pd.Series:
