@@ -20,7 +20,6 @@ from prunelib.seeds import generator
 from prunelib.storage.files import atomic_path
 
 Form = Literal["onnx", "torch"]
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 INPUT, OUTPUT = "input", "output"
 TOLERANCE = 1e-4  # of the largest output
 

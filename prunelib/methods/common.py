@@ -17,7 +17,6 @@ from prunelib.masks.repair import repair as mend
 from prunelib.tasks.base import Task, alive, prunable
 
 Prune = Literal["weights", "all"]
-Fidelity = Literal["corrected", "upstream"]
 Repair = Literal["none", "layer", "weights"]
 Scope = Literal["global", "local"]
 

@@ -33,9 +33,8 @@ def _half_by_construction(runs: pd.DataFrame) -> Finding:
             found = values[(values.method == method) & (values.model == network)]
             if len(found):
                 share = Cell(f"{number(100 * found.density.min(), 1)} to {number(100 * found.density.max(), 1)}")
-                rows.append(
-                    [Cell(method_name(method)), Cell(f"published, {table}"), Cell(network), Cell("full"), share]
-                )
+                labels = [method_name(method), f"published, {table}", network, "full"]
+                rows.append([*map(Cell, labels), share, Cell("")])
     mine = runs[runs.method.isin(["ising", "margin", "ising-upstream", "margin-upstream"]) & (runs.status == "ok")]
     for (task, model, method, budget), group in mine.groupby(["task", "model", "method", "budget"], sort=True):
         shares = [group[name] if name in group else pd.Series(dtype=float) for name in ("density_upstream", "units")]
@@ -50,7 +49,6 @@ def _half_by_construction(runs: pd.DataFrame) -> Finding:
         Column("R (%)", "kept parameters by the authors' count; published: over the data sets", True),
         Column("Units on (%)", "", True),
     ]
-    rows = [row if len(row) == len(columns) else [*row, Cell("")] for row in rows]
     return Finding(
         "Half of the units is what the published Ising energy asks for by construction",
         "Its pair term grows with the square of the units that are on and its linear term takes as much away: for "

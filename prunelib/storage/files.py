@@ -53,12 +53,20 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """Read a whole artefact; a missing or unreadable file raises ArtefactError naming it."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: can't be read ({error}).") from None
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON artefact; a missing or torn file raises ArtefactError naming it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
+        return json.loads(read_bytes(path).decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtefactError(f"{path}: not valid JSON ({error}); delete it and run again.") from None
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from prunelib.errors import ArtefactError
-from prunelib.storage.files import atomic_path
+from prunelib.storage.files import atomic_path, read_bytes
 
 KEY = "prunelib"
 FORMAT = "weights-1 sha256 "
@@ -37,12 +37,7 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read tensors by name to the CPU; a missing, torn, damaged or foreign file raises ArtefactError naming it."""
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
-    except OSError as error:
-        raise ArtefactError(f"{path}: can't be read ({error}).") from None
+    content = read_bytes(path)
     if content[8 : DIGEST.start] != OPENING or len(content) < DIGEST.stop:
         raise ArtefactError(f"{path}: not a weights file of this project, or damaged; delete it and run again.")
     found = hashlib.sha256(content[: DIGEST.start] + BLANK)

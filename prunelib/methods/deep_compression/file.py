@@ -23,7 +23,7 @@ from torch import Tensor
 from prunelib.errors import ArtefactError
 from prunelib.methods.deep_compression import huffman
 from prunelib.methods.deep_compression.share import Shared
-from prunelib.storage.files import atomic_path
+from prunelib.storage.files import atomic_path, read_bytes
 
 MAGIC = b"prunelib-compressed-1\n"
 START = len(MAGIC) + hashlib.sha256().digest_size
@@ -48,12 +48,7 @@ def load_compressed(path: str | Path, like: Mapping[str, Tensor]) -> dict[str, T
 
     A missing, torn, damaged or foreign file, or one of another network, raises ArtefactError naming it.
     """
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
-    except OSError as error:
-        raise ArtefactError(f"{path}: can't be read ({error}).") from None
+    content = read_bytes(path)
     if content[: len(MAGIC)] != MAGIC:
         raise ArtefactError(f"{path}: not a compressed network of this version; write it again.")
     if hashlib.sha256(content[START:]).digest() != content[len(MAGIC) : START]:
