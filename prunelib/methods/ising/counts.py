@@ -8,23 +8,56 @@ parameters; it ignores that an input channel whose filter is off goes too, and i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from prunelib.errors import MethodError
 from prunelib.masks.mask import Mask
+from prunelib.methods.ising.evolution import sent
 from prunelib.methods.ising.gates import CONVS, Units
-from prunelib.methods.ising.sources import trace_wiring
+from prunelib.methods.ising.sources import Wiring, trace_wiring
 
 Count = Literal["true", "upstream"]
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """Who opens and feeds what, as numbers on one device; unit number D stands for what is always open.
+
+    ``inputs`` (I,) and ``outputs`` (O,) are the units of all layers' channels; ``feeds`` (2, E) the pairs (input
+    channel, output channel or O: always there); ``readers`` (2, F) the pairs (output channel, unit that reads it);
+    ``input_groups`` and ``output_groups`` the convolution group of each channel, ``area`` (G,) its weights per pair of
+    channels; ``layer`` (D,) the layer of each unit, ``cost`` (D,) its share of that layer's parameters.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    feeds: Tensor
+    readers: Tensor
+    input_groups: Tensor
+    output_groups: Tensor
+    area: Tensor
+    layer: Tensor
+    cost: Tensor
+
+    def to(self, device: torch.device) -> _Tables:
+        """Return the same tables on another device."""
+        return _Tables(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+    def live(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which input channels carry something and which outputs are on and read: (channels, S) booleans."""
+        bits = nn.functional.pad(states.T.float(), (0, 0, 0, 1), value=1.0)
+        outputs = bits[self.outputs]
+        carried = _gathered(self.feeds, nn.functional.pad(outputs, (0, 0, 0, 1), value=1.0), len(self.inputs))
+        read = _gathered(self.readers, bits, len(self.outputs))
+        return (carried * bits[self.inputs]) > 0, (outputs * read) > 0
+
+
 class Kept:
-    """Counts what states (S, D) keep of one network; see the module for the two ways to count."""
+    """Counts what states (S, D) keep of one network, on the states' device, in the two ways the module describes."""
 
     def __init__(self, model: nn.Module, units: Units, example: Tensor, count: Count = "true") -> None:
         """Find out which channels feed which layers by forward passes over ``example``."""
@@ -32,31 +65,51 @@ class Kept:
         wiring = trace_wiring(model, units, example)
         self._layers = [(name, model.get_submodule(name)) for name in wiring.layers]
         self._widths, self._heights = list(wiring.widths), [len(layer.weight) for _, layer in self._layers]
-        # What opens each input and output channel: the number of a unit, or D for what is always open.
-        self._own, self._outputs = self._gates("inputs", self._widths), self._gates("filters", self._heights)
-        reads, feeds = wiring.edges.numpy()
-        self._feeds = _links(reads, feeds, (sum(self._widths), wiring.outputs + 1))
-        reads, feeds = reads[feeds < wiring.outputs], feeds[feeds < wiring.outputs]
-        unread = np.setdiff1d(np.arange(wiring.outputs), feeds)  # outputs of the network
-        gates = np.concatenate([self._own[reads], np.full(len(unread), units.size)])
-        self._readers = _links(np.concatenate([feeds, unread]), gates, (wiring.outputs, units.size + 1))
-        groups = [_groups(layer) for _, layer in self._layers]
-        self._input_groups, self._output_groups = _sums(self._widths, groups), _sums(self._heights, groups)
-        self._area = np.repeat([float(layer.weight[0, 0].numel()) for _, layer in self._layers], groups)
-        self._layer_of = torch.repeat_interleave(torch.tensor([layer.size for layer in units.layers]))
-        self._cost, self._fixed = _upstream_costs(model, units)
+        cost, self._fixed = _upstream_costs(model, units)
+        self._tables = {torch.device("cpu"): self._cpu_tables(wiring, cost)}
         self._totals = {
             "true": sum(layer.weight.numel() for _, layer in self._layers),
             "upstream": sum(parameter.numel() for parameter in model.parameters()),
         }
-        self._largest = self._largest_unit() if count == "true" else float(self._cost.max())
+        self._largest = self._largest_unit() if count == "true" else float(cost.max())
+
+    def _cpu_tables(self, wiring: Wiring, cost: Tensor) -> _Tables:
+        groups = [_groups(layer) for _, layer in self._layers]
+        areas = [float(layer.weight[0, 0].numel()) for _, layer in self._layers]
+        own, outputs = self._gates("inputs", self._widths), self._gates("filters", self._heights)
+        reads, feeds = wiring.edges
+        inner = feeds < wiring.outputs
+        unread = torch.ones(wiring.outputs, dtype=torch.bool).index_fill(0, feeds[inner], False).nonzero().flatten()
+        always = torch.full_like(unread, self.units.size)  # outputs of the network
+        sizes = torch.tensor([layer.size for layer in self.units.layers])
+        return _Tables(
+            inputs=own,
+            outputs=outputs,
+            feeds=wiring.edges,
+            readers=torch.stack([torch.cat([feeds[inner], unread]), torch.cat([own[reads[inner]], always])]),
+            input_groups=_numbered(self._widths, groups),
+            output_groups=_numbered(self._heights, groups),
+            area=torch.repeat_interleave(torch.tensor(areas, dtype=torch.float64), torch.tensor(groups)),
+            layer=torch.repeat_interleave(sizes),
+            cost=cost,
+        )
+
+    def _on(self, device: torch.device) -> _Tables:
+        """Return the tables on a device; the first time they are copied there."""
+        if device not in self._tables:
+            self._tables[device] = self._tables[torch.device("cpu")].to(device)
+        return self._tables[device]
 
     def kept(self, states: Tensor, count: Count | None = None) -> Tensor:
         """Return how many weights (or upstream's parameters) each state keeps: (S,) float64."""
+        tables = self._on(states.device)
         if (count or self.count) == "upstream":
-            return states.double() @ self._cost + self._fixed
-        inputs, outputs = self._live(states)
-        return torch.from_numpy(self._area @ ((self._input_groups @ inputs) * (self._output_groups @ outputs)))
+            return states.double() @ tables.cost + self._fixed
+        inputs, outputs = tables.live(states)
+        blank = torch.zeros(len(tables.area), len(states), dtype=torch.float64, device=states.device)
+        ins = blank.index_add(0, tables.input_groups, inputs.double())
+        outs = blank.index_add(0, tables.output_groups, outputs.double())
+        return tables.area @ (ins * outs)
 
     def total(self, count: Count | None = None) -> int:
         """Number of prunable weights (or of all parameters, upstream)."""
@@ -68,7 +121,7 @@ class Kept:
 
     def mask(self, state: Tensor) -> Mask:
         """Return the weight mask one state (D,) stands for: filter on and input channel live, per prunable weight."""
-        inputs, outputs = (torch.from_numpy(part[:, 0].copy()) for part in self._live(state[None]))
+        inputs, outputs = (part[:, 0] for part in self._on(state.device).live(state[None]))
         masks = {}
         parts = zip(self._layers, inputs.split(self._widths), outputs.split(self._heights), strict=True)
         for (name, layer), live, on in parts:
@@ -83,15 +136,16 @@ class Kept:
         A state that keeps too much loses units until it fits; one that lacks more than the weights of the largest unit
         gains units while they fit; every other is left alone, so that states which agree stay the same. ``tight`` lets
         those gain units too, until a random one does not fit. Every layer keeps at least one unit; None asks for
-        nothing else. Raises MethodError when one unit per layer is too much.
+        nothing else. Raises MethodError when one unit per layer is too much (on a CPU: the question would make another
+        device wait, and every search ends with a state that is made to fit there).
         """
-        keys = torch.rand(states.shape, generator=generator, dtype=torch.float64)
+        keys = sent(torch.rand(states.shape, generator=generator, dtype=torch.float64), states.device)
         guarded = self._guards(states, keys)
         states = states | guarded
         if density is None:
             return states
         budget = density * self.total()
-        if (self.kept(guarded) > budget).any():
+        if states.device.type == "cpu" and (self.kept(guarded) > budget).any():
             least = float(self.fraction(guarded).max())
             raise MethodError(f"ising: density {density} can't be met; one unit per layer keeps {least:.4f} already.")
         kept = self.kept(states)
@@ -104,9 +158,10 @@ class Kept:
 
     def _fewest(self, states: Tensor, keys: Tensor, order: Tensor, over: Tensor, budget: float) -> Tensor:
         """Bisect, for all rows at once, how many free bits to flip in order of their keys to stand below the budget."""
-        low, high = torch.zeros(len(states), dtype=torch.long), torch.isfinite(keys).sum(dim=1) + 1
-        last = high - 1
-        for _ in range(int(high.max()).bit_length()):
+        high = torch.isfinite(keys).sum(dim=1) + 1
+        low, last = torch.zeros_like(high), high - 1
+        most = int(high.max()) if states.device.type == "cpu" else states.shape[1] + 1  # no more rounds than it takes
+        for _ in range(most.bit_length()):
             middle = (low + high) // 2
             flipped = states ^ (keys <= order.gather(1, torch.minimum(middle, last)[:, None]))
             crossed = ((self.kept(flipped) <= budget) == over) | (middle > last)
@@ -117,33 +172,30 @@ class Kept:
     def _guards(self, states: Tensor, keys: Tensor) -> Tensor:
         """Choose one unit per layer and state that stays on: a random one among those that are on, if any is."""
         preference = keys + states
-        index = self._layer_of.expand_as(states)
-        none = torch.zeros(len(states), len(self.units.layers), dtype=keys.dtype)
+        index = self._on(states.device).layer.expand_as(states)
+        none = keys.new_zeros(len(states), len(self.units.layers))
         best = none.scatter_reduce(1, index, preference, "amax")
         return preference == best.gather(1, index)
 
-    def _live(self, states: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return which input channels carry something and which outputs are on and read: (channels, S) booleans."""
-        bits = np.ones((self.units.size + 1, len(states)), dtype=np.float32)
-        bits[:-1] = states.numpy().T
-        outputs = bits[self._outputs]
-        carried = self._feeds @ np.concatenate([outputs, bits[-1:]]) > 0
-        return carried & (bits[self._own] > 0), (outputs > 0) & (self._readers @ bits > 0)
-
     def _largest_unit(self) -> float:
         """Return the most weights that can come and go with one unit: its own and those that read or feed it."""
-        sizes = [(layer.weight[0].numel(), _groups(layer), layer.weight[0, 0].numel()) for _, layer in self._layers]
-        filters = np.repeat([float(size) for size, _, _ in sizes], self._heights)
-        columns = [area * height / groups for (_, groups, area), height in zip(sizes, self._heights, strict=True)]
-        inputs = np.repeat(columns, self._widths)
-        return float(max((filters + self._feeds.T[:-1] @ inputs).max(), (inputs + self._feeds[:, :-1] @ filters).max()))
+        tables = self._on(torch.device("cpu"))
+        layers = [layer for _, layer in self._layers]
+        areas = torch.tensor([layer.weight[0, 0].numel() / _groups(layer) for layer in layers], dtype=torch.float64)
+        heights, widths = torch.tensor(self._heights), torch.tensor(self._widths)
+        filters = torch.repeat_interleave(areas * widths, heights)
+        inputs = torch.repeat_interleave(areas * heights, widths)
+        inner = tables.feeds[:, tables.feeds[1] < len(filters)]
+        fed = _gathered(inner.flip(0), inputs, len(filters))
+        feeding = _gathered(inner, filters, len(inputs))
+        return float(max((filters + fed).max(), (inputs + feeding).max()))
 
-    def _gates(self, kind: str, sizes: list[int]) -> np.ndarray:
+    def _gates(self, kind: str, sizes: list[int]) -> Tensor:
         """Return the number of the unit that gates each channel on one side of all layers, D where there is none."""
         gated = {layer.name for layer in self.units.layers if layer.kind == kind}
         pairs = zip(self._layers, sizes, strict=True)
         none = self.units.size
-        return np.concatenate([self.units.numbers(n) if n in gated else np.full(s, none) for (n, _), s in pairs])
+        return torch.cat([self.units.numbers(n) if n in gated else torch.full((s,), none) for (n, _), s in pairs])
 
 
 def states_readme(model: nn.Module, units: Units) -> int:
@@ -158,16 +210,16 @@ def states_readme(model: nn.Module, units: Units) -> int:
     return units.size + (last.out_features if isinstance(last, nn.Linear) else last.in_channels + last.out_channels)
 
 
-def _links(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """Return the sparse matrix whose product with bits counts, per row, the columns that are set."""
-    return csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+def _gathered(pairs: Tensor, values: Tensor, size: int) -> Tensor:
+    """Return, per row number, the sum of the values its pairs (row, place) point to: exact, these are small counts."""
+    rows, places = pairs
+    return values.new_zeros(size, *values.shape[1:]).index_add(0, rows, values[places])
 
 
-def _sums(lengths: list[int], groups: list[int]) -> csr_array:
-    """Return the sparse matrix that sums channels over each convolution group of all layers, float64."""
+def _numbered(lengths: list[int], groups: list[int]) -> Tensor:
+    """Return the number of each channel's convolution group, counted through over all layers."""
     parts = [length // count for length, count in zip(lengths, groups, strict=True) for _ in range(count)]
-    rows = np.repeat(np.arange(len(parts)), parts)
-    return csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(parts), len(rows)))
+    return torch.repeat_interleave(torch.tensor(parts))
 
 
 def _groups(layer: nn.Module) -> int:

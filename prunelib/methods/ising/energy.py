@@ -1,14 +1,15 @@
 """Energies: what a state costs on a batch, lower is better; any registered function of the same form can take part.
 
-An energy is called as ``energy(model, batch, states, scene) -> (S,)`` with states (S, D) booleans on the CPU; costs
-come back as float64 on the CPU. No energy changes weights, running statistics or random streams. One that looks at the
-outputs of every state asks ``scene.logits`` for them.
+An energy is called as ``energy(model, batch, states, scene) -> (S,)`` with states (S, D) booleans on the batch's
+device; costs come back as float64, there too. No energy changes weights, running statistics or random streams. One that
+looks at the outputs of every state asks ``scene.logits`` for them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,18 +53,16 @@ class Scene:
     def logits(self, model: nn.Module, x: Tensor, states: Tensor) -> Tensor:
         """Return the outputs (S, N, C) of every state, norms by the statistics of each state's own batch, no dropout.
 
-        States that are equal are computed once. On a CPU each runs at its true width; a GPU, which narrow layers would
-        leave idle, takes several states at full width in one pass.
+        On a CPU each distinct state runs at its true width; a GPU, which narrow layers and questions about states
+        would leave idle, takes several states at full width in one pass.
         """
-        distinct, places = states.unique(dim=0, return_inverse=True)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(x.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext():
             if self.narrower is not None and x.device.type == "cpu":
+                distinct, places = states.unique(dim=0, return_inverse=True)
                 runs = (self.narrower.candidate(model, self.narrower.narrow(state, x.device), x) for state in distinct)
-                outputs = torch.stack(list(runs))
-            else:
-                passes = (self.gates(part, x.device) for part in distinct.split(PER_PASS))
-                outputs = torch.cat([candidate_forward(model, self.units, gates, x) for gates in passes])
-        return outputs[places.to(outputs.device)]
+                return torch.stack(list(runs))[places]
+            passes = (self.gates(part, x.device) for part in states.split(PER_PASS))
+            return torch.cat([candidate_forward(model, self.units, gates, x) for gates in passes])
 
 
 Energy = Callable[[nn.Module, tuple[Tensor, Tensor], Tensor, Scene], Tensor]
@@ -80,7 +79,7 @@ def margin(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene
     index = target.expand(len(states), -1).unsqueeze(-1)
     own = logits.gather(-1, index).squeeze(-1)
     others = logits.scatter(-1, index, -torch.inf).amax(dim=-1)
-    return -10 * (own - others).mean(dim=1).cpu()
+    return -10 * (own - others).mean(dim=1)
 
 
 @register("energy", "ising")
@@ -95,12 +94,12 @@ def ising(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene:
     filter axes, entropy of values that do not sum to one, and a pair term that reads other candidates' bits.
     """
     entropy = activity(model, batch[0], scene)
-    divergence = {name: divergences(model.get_submodule(name).weight, scene.rule).cpu() for name in entropy}
+    divergence = {name: divergences(model.get_submodule(name).weight, scene.rule) for name in entropy}
     size = scene.units.size
     # The authors reshape the (S, D) states where they mean to transpose them.
     paired = states.reshape(size, -1).T if scene.rule == "upstream" else states
     pairs = pair_term(scene.units, paired.double(), divergence, entropy)
-    couplings = pair_term(scene.units, torch.ones(1, size, dtype=torch.float64), divergence, entropy)
+    couplings = pair_term(scene.units, torch.ones_like(states[:1], dtype=torch.float64), divergence, entropy)
     missing = (scene.floor - scene.kept.fraction(states)).clamp(min=0)
     return pairs - 2 * scene.balance * states.double().mean(dim=1) * couplings + PUNISHMENT * size * missing
 
@@ -108,7 +107,7 @@ def ising(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene:
 @register("energy", "random")
 def random(model: nn.Module, batch: tuple[Tensor, Tensor], states: Tensor, scene: Scene) -> Tensor:
     """No energy at all: every state costs 0, so the first random one stays (the papers' mode "random"; a control)."""
-    return torch.zeros(len(states), dtype=torch.float64)
+    return torch.zeros(len(states), dtype=torch.float64, device=states.device)
 
 
 def pair_term(units: Units, states: Tensor, divergence: dict[str, Tensor], entropy: dict[str, Tensor]) -> Tensor:
@@ -126,7 +125,7 @@ def pair_term(units: Units, states: Tensor, divergence: dict[str, Tensor], entro
 
 @torch.no_grad()
 def activity(model: nn.Module, x: Tensor, scene: Scene) -> dict[str, Tensor]:
-    """Return each filter's activity H in [0, 1], (n,) float64 on the CPU, per convolution that has gates.
+    """Return each filter's activity H in [0, 1], (n,) float64, per convolution that has gates.
 
     The network runs ungated. A convolution's output (before the norm) is averaged over the batch, the layer is scaled
     to its own range, each map becomes a histogram of 256 bins q, H = -sum q log2 q divided by the layer's largest.
@@ -140,7 +139,7 @@ def activity(model: nn.Module, x: Tensor, scene: Scene) -> dict[str, Tensor]:
                 note = lambda m, args, output, name=layer.name: maps.update({name: output.mean(dim=0)})  # noqa: E731
                 stack.enter_context(hooked(module.register_forward_hook(note)))
         candidate_forward(model, scene.units, scene.gates(everything, x.device), x)
-    return {name: _entropy(values.flatten(1), scene.rule).cpu() for name, values in maps.items()}
+    return {name: _entropy(values.flatten(1), scene.rule) for name, values in maps.items()}
 
 
 def _entropy(maps: Tensor, rule: Rule) -> Tensor:
@@ -151,7 +150,7 @@ def _entropy(maps: Tensor, rule: Rule) -> Tensor:
     counts = torch.zeros(len(maps), BINS, dtype=torch.float64, device=maps.device)
     counts.scatter_add_(1, bins, torch.ones_like(bins, dtype=torch.float64))
     share = counts / (counts.amax(dim=1, keepdim=True) if rule == "upstream" else maps.shape[1])
-    entropy = -torch.special.xlogy(share, share).sum(dim=1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+    entropy = -torch.special.xlogy(share, share).sum(dim=1) / math.log(2)
     return entropy / entropy.max().clamp(min=torch.finfo(torch.float64).tiny)
 
 

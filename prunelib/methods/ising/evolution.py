@@ -1,7 +1,8 @@
 """Binary differential evolution: a population of bit vectors, its children and their selection, without any loop.
 
 Source: EDropout (TNNLS 2021) and IPruning (ICASSP 2021), the optimizer both share. States are (S, D) boolean tensors
-on the CPU, True = kept; costs are (S,), lower is better.
+on any device, True = kept; costs are (S,), lower is better. Chance is drawn on the CPU, so that every device sees the
+same, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def children(states: Tensor, generator: torch.Generator, *, mutation: float, cro
     "upstream": 1 - x1 where x2 == x3 and 0 where they differ (never settles, drifts to fewer kept bits).
     The child's bit is v with probability ``crossover`` and the slot's own bit otherwise.
     """
-    first, second, third = (states[index] for index in partners(len(states), generator))
-    draws = torch.rand(2, *states.shape, generator=generator)
+    first, second, third = (states[index] for index in sent(partners(len(states), generator), states.device))
+    draws = sent(torch.rand(2, *states.shape, generator=generator), states.device)
     differ = second ^ third
     changed = first ^ differ if rule == "paper" else ~first & ~differ
     mutant = torch.where(draws[0] < mutation, changed, first)
@@ -53,3 +54,8 @@ def select(parents: Tensor, parent_costs: Tensor, offspring: Tensor, offspring_c
     """Keep, slot by slot, the cheaper of parent and child (a tie keeps the parent); return states and their costs."""
     better = offspring_costs < parent_costs
     return torch.where(better[:, None], offspring, parents), torch.where(better, offspring_costs, parent_costs)
+
+
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return what was drawn on the CPU on a device, without waiting until a GPU has taken it."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)

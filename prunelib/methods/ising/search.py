@@ -99,10 +99,37 @@ class Plan:
     density: float | None
 
 
+class Calm:
+    """Counts for how many searches in a row a population has agreed; reading it waits for nothing that came later."""
+
+    def __init__(self, searches: int = 0) -> None:
+        """Start from a count."""
+        self._count = torch.tensor(searches)
+        self._read, self._arrived = self._count, None
+
+    def note(self, agreed: Tensor) -> None:
+        """Count one search, and let a GPU send the count while it goes on."""
+        self._count = torch.where(agreed, self._count.to(agreed.device, non_blocking=True) + 1, 0)
+        self._read = self._count
+        if agreed.is_cuda:
+            self._read = torch.empty_like(self._count, device="cpu", pin_memory=True)
+            self._read.copy_(self._count, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def searches(self) -> int:
+        """Return the count as of the last search."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return int(self._read)
+
+
 class Search(Callback):
     """Takes part in the classification loop; what belongs to shut units rests, optimizer state included.
 
-    Training runs the best state at its true width: on a CPU always, on a GPU once the state is frozen.
+    Training runs the best state at its true width: on a CPU always, on a GPU once the state is frozen. The population
+    lives on the batch's device, and a search asks the device nothing but, when the next one begins, whether the
+    population has agreed, which it knows by then.
     """
 
     def __init__(self, task: Classify, plan: Plan, scene: Scene, states: Tensor, generator: torch.Generator) -> None:
@@ -113,7 +140,7 @@ class Search(Callback):
         self.costs = torch.full((len(states),), torch.inf, dtype=torch.float64)
         steered = plan.density is not None
         self.scene = replace(scene, balance=float(self.states.double().mean()), floor=0.0) if steered else scene
-        self.seen = self.calm = 0
+        self.seen, self.calm, self.known = 0, Calm(), False
         self.frozen = False
         self._controls: dict[str, float | None] = {}
         self._gates: dict[str, Tensor] | None = None
@@ -128,12 +155,15 @@ class Search(Callback):
     @property
     def best(self) -> Tensor:
         """The cheapest state (D,) so far; the first of equals."""
-        return self.states[int(self.costs.argmin())]
+        return self.states.index_select(0, self.costs.argmin()[None])[0]
 
     def before_step(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
         """Search on this batch if it is due, then note what must not change in the step."""
         if not self.frozen and self.seen % self.plan.search_every == 0:
-            self._search(model, batch)
+            if self.calm.searches() >= self.plan.patience:
+                self._freeze()
+            else:
+                self._search(model, batch)
         self.seen += 1
         if self._optimizer is not None and self.scene.rule != "upstream":
             self._rest = Rest(model, self.scene.units, self.best, self._optimizer)
@@ -171,13 +201,19 @@ class Search(Callback):
 
     def state(self) -> dict[str, Any]:
         """Return population, costs, counters and random stream."""
-        counters = {"seen": self.seen, "calm": self.calm, "frozen": self.frozen}
-        return {"states": self.states, "costs": self.costs, "random": self.generator.get_state(), **counters}
+        counters = {"seen": self.seen, "calm": self.calm.searches(), "known": self.known, "frozen": self.frozen}
+        return {
+            "states": self.states.cpu(),
+            "costs": self.costs.cpu(),
+            "random": self.generator.get_state(),
+            **counters,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what ``state`` returned."""
         self.states, self.costs = state["states"], state["costs"]
-        self.seen, self.calm, self.frozen = state["seen"], state["calm"], state["frozen"]
+        self.seen, self.known, self.frozen = state["seen"], state["known"], state["frozen"]
+        self.calm = Calm(state["calm"])
         self.generator.set_state(state["random"])
         self._gates = self._narrow = None
 
@@ -186,10 +222,11 @@ class Search(Callback):
         if self.plan.recalibrate:
             batches = self.task.batches("recalibrate", self.plan.recalibrate)
             recalibrate_(model, self.scene.units, self._open(self.task.device), (x for x, _ in batches))
-        self._controls = controls(model, self.task, self.scene.kept, self.best, self.plan.p0)
-        mask = self.scene.kept.mask(self.best)
+        best = self.best.cpu()
+        self._controls = controls(model, self.task, self.scene.kept, best, self.plan.p0)
+        mask = self.scene.kept.mask(best)
         mask.apply_(model)
-        settle_(model, self.scene.units, self.best)
+        settle_(model, self.scene.units, best)
         return mask
 
     def metrics(self, model: nn.Module) -> dict[str, float | None]:
@@ -199,34 +236,34 @@ class Search(Callback):
 
     def _search(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
         """Make one generation: children, fitted to the budget, costed on this batch, each against its parent."""
-        plan, known = self.plan, torch.isfinite(self.costs).all()
+        plan, device = self.plan, batch[0].device
+        self.states, self.costs = self.states.to(device), self.costs.to(device)
         offspring = children(
             self.states, self.generator, mutation=plan.mutation, crossover=plan.crossover, rule=self.scene.rule
         )
         offspring = self.scene.kept.fit(offspring, plan.density, self.generator)
-        if known and not plan.reevaluate:
+        if self.known and not plan.reevaluate:
             costs = self._cost(model, batch, offspring)
         else:
             self.costs, costs = self._cost(model, batch, torch.cat([self.states, offspring])).chunk(2)
+        self.known = True
         self.states, self.costs = select(self.states, self.costs, offspring, costs)
-        self.calm = self.calm + 1 if self._agreed() else 0
+        self.calm.note(self._agreed())
         self._gates = self._narrow = None
-        if self.calm >= plan.patience:
-            self._freeze()
 
-    def _agreed(self) -> bool:
-        """Whether no candidate differs from the others, or none is better than the others."""
+    def _agreed(self) -> Tensor:
+        """Whether no candidate differs from the others, or none is better than the others: one boolean, not read."""
         low, high = self.costs.aminmax()
-        return bool((self.states == self.states[0]).all() or (low == high and low.isfinite()))
+        return (self.states == self.states[0]).all() | ((low == high) & low.isfinite())
 
     def _freeze(self) -> None:
         """End the search with the best state alone; it gains what small units still fit, just below the budget."""
         if self.frozen:
             return
-        self.frozen, best = True, self.best[None]
+        self.frozen, best = True, self.best[None].cpu()
         for _ in range(TOP_UPS if self.plan.density is not None else 0):
             best = self.scene.kept.fit(best, self.plan.density, self.generator, tight=True)
-        self.states, self.costs = best, self.costs.min()[None]
+        self.states, self.costs = best, self.costs.min()[None].cpu()
         self._gates = self._narrow = None
 
     def _open(self, device: torch.device) -> dict[str, Tensor]:

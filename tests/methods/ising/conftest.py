@@ -1,10 +1,15 @@
-"""Small networks in float64 and states on them."""
+"""Small networks in float64 and states on them; tasks on which small networks are searched."""
 
 import pytest
 import torch
 from torch import nn
 
 from prunelib.models.resnet import resnet_small
+from prunelib.tasks.classify import Classify
+from tests.tiny import write_squares
+
+RESIDUAL = {"builder": "resnet_small", "options": {"width": 4, "blocks": 1}}
+BARE = {"builder": "vgg", "options": {"plan": [8, "M", 8], "hidden": 8, "dropout": 0.5, "conv_bias": True}}
 
 
 class Joined(nn.Module):
@@ -62,3 +67,13 @@ def batch():
 @pytest.fixture
 def draw():
     return torch.Generator().manual_seed(2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_squares(tmp_path_factory.mktemp("data") / "squares.h5")
+
+
+@pytest.fixture(params=[RESIDUAL, BARE], ids=["residual", "vgg"])
+def task(data, request):
+    return Classify(data, request.param, 0)

@@ -17,22 +17,10 @@ from prunelib.storage.checkpoint import Checkpointer
 from prunelib.tasks.base import prunable
 from prunelib.tasks.classify import Classify
 from prunelib.training.classify import train_classifier
-from tests.tiny import recipe, write_squares
+from tests.tiny import recipe
 
-RESIDUAL = {"builder": "resnet_small", "options": {"width": 4, "blocks": 1}}
-BARE = {"builder": "vgg", "options": {"plan": [8, "M", 8], "hidden": 8, "dropout": 0.5, "conv_bias": True}}
 HALF = {"kind": "density", "value": 0.5}
 FULL = {"kind": "full", "value": None}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_squares(tmp_path_factory.mktemp("data") / "squares.h5")
-
-
-@pytest.fixture(params=[RESIDUAL, BARE], ids=["residual", "vgg"])
-def task(data, request):
-    return Classify(data, request.param, 0)
 
 
 def _search(task, budget=HALF, **options):
@@ -144,7 +132,7 @@ def test_an_agreed_population_freezes_early(task):
     search = _search(task, search_epochs=10, patience=3)
     search.states = search.states[:1].expand(8, -1).clone()
     result = train_classifier(task, task.build(), recipe(epochs=3), callback=search)
-    assert search.calm == 3 and search.frozen
+    assert search.calm.searches() == 3 and search.frozen
     assert result.columns["searching"] == [0, 0, 0] and result.columns["disagreement"] == [0, 0, 0]
 
 
@@ -237,7 +225,7 @@ def test_all_energies_equal_freeze_early(task):
     """The papers' sign of convergence: best energy = mean energy."""
     search = _search(task, search_epochs=10, patience=3, energy="random")
     result = train_classifier(task, task.build(), recipe(epochs=1), callback=search)
-    assert search.calm == 3 and search.frozen and result.columns["searching"] == [0]
+    assert search.calm.searches() == 3 and search.frozen and result.columns["searching"] == [0]
 
 
 def test_any_callable_is_an_energy(task):
@@ -293,7 +281,7 @@ def test_upstream_moves_shut_units_and_drops_them_after_every_epoch(task, rule):
 
 
 def test_recalibrated_norms_have_the_statistics_of_the_final_state(data):
-    task = Classify(data, RESIDUAL, 0)
+    task = Classify(data, {"builder": "resnet_small", "options": {"width": 4, "blocks": 1}}, 0)
     search, model = _search(task, search_epochs=2, recalibrate=3), task.build()
     train_classifier(task, model, recipe(epochs=2), callback=search)
     inputs = []
