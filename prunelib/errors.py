@@ -30,6 +30,10 @@ class BusyError(PrunelibError):
     """Another pipeline is at work in the same directory."""
 
 
+class LeaseError(PrunelibError):
+    """Another process has taken over the work of this one, which must write nothing more."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return a hint such as " Did you mean 'density'?" for the closest allowed word, or nothing."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)

@@ -8,15 +8,15 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunelib.storage.files import atomic_path, sha256
+from prunelib.storage.files import atomic_path, may_write, sha256
 
 FORMAT = b"prunelib-checkpoint-1\n"
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Checkpointer:
             with open(temporary, "wb") as stream:
                 stream.write(FORMAT + hashlib.sha256(payload).digest())
                 stream.write(payload)
+            may_write()
             if self.current.exists():
                 os.replace(self.current, self.previous)
         self._saved = time.perf_counter()
@@ -74,8 +75,12 @@ class Checkpointer:
         return None
 
     def clear(self) -> None:
-        """Remove the directory: the run has ended well."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove what was saved, and the directory when nothing else is in it: the run has ended well."""
+        may_write()
+        for file in (self.current, self.previous, *self.directory.glob(f".{self.current.name}.*")):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.directory.rmdir()
 
 
 def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:

@@ -6,17 +6,38 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prunelib.errors import ArtefactError
 
+_checks: list[Callable[[], None]] = []
+
+
+@contextmanager
+def checked_by(check: Callable[[], None]) -> Iterator[None]:
+    """Call ``check`` before any file gets its name in the block: when it raises, the file stays as it was."""
+    _checks.append(check)
+    try:
+        yield
+    finally:
+        _checks.remove(check)
+
+
+def may_write() -> None:
+    """Raise what a check of ``checked_by`` raises when this process must write no more."""
+    for check in _checks:
+        check()
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends well and is removed when it fails."""
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well and is removed when it fails.
+
+    Raises what a check of ``checked_by`` raises.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp" + target.suffix, dir=target.parent)
@@ -26,6 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         _flush(temporary)
+        may_write()
         os.replace(temporary, target)
         _flush(target.parent)
     finally:

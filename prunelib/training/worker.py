@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from prunelib.storage.lease import inherited
 from prunelib.training.distributed import joined, note_failure, watched
 from prunelib.training.run import train_run
 
@@ -19,7 +20,7 @@ def main(file: str) -> None:
     job = json.loads(Path(file).read_text(encoding="utf-8"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     try:
-        with watched(job.pop("launcher", None)), joined(job["device"]) as world:
+        with watched(job.pop("launcher", None)), inherited(), joined(job["device"]) as world:
             if not world.leads:
                 logging.getLogger().setLevel(logging.WARNING)
             train_run(**job)

@@ -8,13 +8,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prunelib.errors import PrunelibError
+from prunelib.storage.lease import Lease
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+CHECKPOINTS = Path("results/checkpoints")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Step:
     def checkpoints(self) -> Path:
         """Where this run's unfinished work is kept: outside the outputs, which Snakemake deletes when a job fails."""
         run = self.settings["run"]
-        return Path("results/checkpoints", *(str(run[key]) for key in run if key != "seed"), f"seed{run['seed']}")
+        return Path(CHECKPOINTS, *(str(run[key]) for key in run if key != "seed"), f"seed{run['seed']}")
 
     @property
     def checkpoint_seconds(self) -> float:
@@ -67,19 +70,31 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     params = dict(snakemake.params.items())
     step = Step(_files(snakemake.input), _lists(snakemake.input), _files(snakemake.output), params, snakemake.config)
-    name = str(log.with_suffix("")).removeprefix("results/logs/")
+    name = log.with_suffix("").relative_to("results/logs")
     try:
-        if stub and snakemake.config.get("mode") == "stub":
-            from prunelib.workflow.stub import write_stubs
+        with Lease(CHECKPOINTS / name.parent, name.name, say=say):
+            if stub and snakemake.config.get("mode") == "stub":
+                from prunelib.workflow.stub import write_stubs
 
-            write_stubs(step)
-        else:
-            main(step)
+                write_stubs(step)
+            else:
+                main(step)
     except Exception as error:
         traceback.print_exc()
         say(f"FAILED {name}\n{explain(error, snakemake.resources)}\nFull log: {log}")
         sys.exit(1)
+    finally:
+        remove_empty(CHECKPOINTS / name.parent, CHECKPOINTS)
     say(f"done   {name}")
+
+
+def remove_empty(directory: Path, top: Path) -> None:
+    """Remove a directory and those above it up to ``top``, as far as nothing is in them."""
+    with suppress(OSError):
+        while directory.is_relative_to(top):
+            if directory.exists():
+                directory.rmdir()
+            directory = directory.parent
 
 
 def explain(error: Exception, resources: Any) -> str:
