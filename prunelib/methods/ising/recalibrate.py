@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from prunelib.methods.ising.gates import NORMS, Units, evaluating, gated_forward
+from prunelib.tasks.classify import Classify
 
 
 @torch.no_grad()
-def recalibrate_(model: nn.Module, units: Units, gates: Mapping[str, Tensor], inputs: Iterable[Tensor]) -> None:
-    """Set running statistics to the mean over batches of the gated network's own; nothing else changes.
+def recalibrate_(model: nn.Module, task: Classify, units: Units, gates: Mapping[str, Tensor], batches: int) -> None:
+    """Set running statistics to the mean over training batches of the gated network's own; nothing else changes.
 
     While the state still changed, the statistics were those of many sub-networks. ``gates``: as in ``gated_forward``.
-    Dropout is off.
+    Every state sees the same ``batches``. Dropout is off.
     """
     norms = [module for module in model.modules() if isinstance(module, NORMS) and module.track_running_stats]
     momenta = [norm.momentum for norm in norms]
@@ -25,7 +26,7 @@ def recalibrate_(model: nn.Module, units: Units, gates: Mapping[str, Tensor], in
             norm.train()
             norm.momentum = None  # the plain mean over batches
         try:
-            for x in inputs:
+            for x, _ in task.batches("recalibrate", batches):
                 gated_forward(model, units, gates, x)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

@@ -60,8 +60,9 @@ def ising(
     near half of the units. reevaluate: cost parents again on each batch (the papers keep the cost a parent was born
     with). search_epochs: the best state is frozen after so many epochs, or once all candidates, or all their energies
     (best = mean), have been equal for ``patience`` searches; what follows is fine-tuning of the narrow network.
-    recalibrate: batches over which norms are measured for the final state, 0 for none. p0: share of bits that start as
-    kept. Approximations: search on each n-th batch (search_every), on the first ``search_share`` of a batch, in bf16.
+    recalibrate: batches over which norms are measured for the final state and each control, 0 for none. p0: share of
+    bits that start as kept. Approximations: search on each n-th batch (search_every), on the first ``search_share`` of
+    a batch, in bf16.
     Raises MethodError for fewer than four candidates, a budget below one unit per layer, or a network without units.
     """
     scene = _scene(task, rule, count, search_precision)
@@ -219,11 +220,10 @@ class Search(Callback):
 
     def finish(self, model: nn.Module) -> Mask:
         """Set everything that belongs to shut units to zero for good; return the mask of the prunable weights."""
-        if self.plan.recalibrate:
-            batches = self.task.batches("recalibrate", self.plan.recalibrate)
-            recalibrate_(model, self.scene.units, self._open(self.task.device), (x for x, _ in batches))
-        best = self.best.cpu()
-        self._controls = controls(model, self.task, self.scene.kept, best, self.plan.p0)
+        best, batches = self.best.cpu(), self.plan.recalibrate
+        self._controls = controls(model, self.task, self.scene.kept, best, self.plan.p0, batches)
+        if batches:
+            recalibrate_(model, self.task, self.scene.units, self._open(self.task.device), batches)
         mask = self.scene.kept.mask(best)
         mask.apply_(model)
         settle_(model, self.scene.units, best)

@@ -42,10 +42,11 @@ def test_random_states_shut_the_published_shares_and_one_keeps_as_much_as_the_be
     assert not any(torch.equal(states[name], other[name]) for name in states)
 
 
-def test_every_row_is_whole_and_the_network_is_left_as_it_was(task, kept, best):
+@pytest.mark.parametrize("recalibrate", [0, 2])
+def test_every_row_is_whole_and_the_network_is_left_as_it_was(task, kept, best, recalibrate):
     model = task.build()
     before = copy.deepcopy(model.state_dict())
-    found = controls(model, task, kept, best, 0.5)
+    found = controls(model, task, kept, best, 0.5, recalibrate)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()) and model.training
     rows = ("full", "random", "random25", "random50", "random75")
     scores = {f"{metric}_{row}" for row in rows for metric in ("top1", "top3", "top5", "loss")}
@@ -58,10 +59,25 @@ def test_every_row_is_whole_and_the_network_is_left_as_it_was(task, kept, best):
 
 def test_all_units_open_is_the_plain_network(task, kept, best):
     model = task.build()
-    found = controls(model, task, kept, best, 0.5)
+    found = controls(model, task, kept, best, 0.5, 0)
     model.eval()
     with torch.no_grad():
         pairs = [(model(x), y) for x, y in task.fold("test", 7)]
     logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     assert found["top1_full"] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
     assert found["loss_full"] == pytest.approx(float(task.loss(logits, labels)), rel=1e-5)
+
+
+def test_recalibrated_controls_have_norms_of_their_own(task, kept, best):
+    model = task.build()
+    found = controls(model, task, kept, best, 0.5, 2)
+    for norm in (module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        for x, _ in task.batches("recalibrate", 2):
+            model.train()(x)
+        pairs = [(model.eval()(x), y) for x, y in task.fold("test", 7)]
+    logits, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    assert found["loss_full"] == pytest.approx(float(task.loss(logits, labels)), rel=1e-5)
+    assert found["loss_full"] != controls(task.build(), task, kept, best, 0.5, 0)["loss_full"]
