@@ -1,7 +1,9 @@
 # The plan of this configuration (checked before anything else), the lock, and what every rule shares.
 import os
+import sys
 from pathlib import Path
 
+from prunelib.commands.status import show
 from prunelib.workflow.lock import guard
 from prunelib.workflow.plan import Plan
 
@@ -10,13 +12,23 @@ try:
 except PrunelibError as error:
     raise WorkflowError(f"The configuration can't be used. {error}") from None
 
-# Only the process that starts jobs takes the lock; the jobs themselves read this file again.
+# Only the process that starts jobs takes the lock; the jobs themselves read this file again. Who only looks needs none.
+looking = workflow.is_main_process and (workflow.output_settings.dryrun or "status" in sys.argv)
 if workflow.is_main_process:
     try:
-        guard(Path(os.getcwd()), keep=not workflow.output_settings.dryrun)
+        guard(Path(os.getcwd()), keep=not looking)
     except PrunelibError as error:
         raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
     **plan.constraints(),
+
+
+# How many runs are done, running, failed or missing, also while another Snakemake is at work here.
+rule status:
+    log:
+        "results/logs/report/status.log",
+    localrule: True
+    run:
+        show(plan.grid.runs, Path(log[0]))

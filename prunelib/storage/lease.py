@@ -221,3 +221,10 @@ def _machine() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def holders(directory: Path) -> list[Owner]:
+    """Return who holds the leases of a directory; processes that are seen to have ended are left out."""
+    names = {file.name.rpartition(".lease-")[0] for file in directory.glob("*.lease-*")}
+    newest = (_path(directory, name, max(_numbers(directory, name), default=0)) for name in sorted(names))
+    return [owner for path in newest if (owner := _owner(path)) and owner.gone() is not True]
