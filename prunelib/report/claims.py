@@ -1,54 +1,9 @@
-"""Each paper's central claim as a few comparisons between runs, written as data, and the verdict they lead to.
-
-A comparison pairs runs that share everything but what is compared (the same task, model, seed ...), takes the
-difference of a metric in each pair, and looks at its mean d, its standard error s = sd / sqrt(n) and a margin m:
-
-    "above":      yes if d > max(m, s), no if d < -max(m, s), else unclear
-    "not below":  yes if d >= -m,       no if d < -max(m, s), else unclear
-
-With fewer than MIN_PAIRS pairs there is no answer. A side whose networks were all dead loses without a number.
-An effect is compared and shown like a claim, but has no say in the paper's verdict.
-"""
+"""Each paper's claims as comparisons between runs; here those about masks, and the list of all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Outcome = Literal["yes", "no", "unclear", "no data"]
-Need = Literal["above", "not below"]
-
-MIN_PAIRS = 2
-EQUAL_WITHIN = 0.10  # how far, relatively, two sides may differ in what a comparison holds equal
-DECIBEL = 0.1  # smallest PSNR difference that counts, in dB
-POINT = 0.01  # smallest top-1 difference that counts (top-1 is stored as a fraction: 0.01 is one point)
-
-RUN = ("task", "model", "seed")
-RUN_AND_BUDGET = ("task", "model", "budget", "seed")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison: ``left`` against ``right`` (patterns of method labels, or a fixed number) in sign * metric.
-
-    A pattern may have alternatives, parted by "|".
-    """
-
-    name: str
-    text: str
-    left: str
-    right: str | float
-    metric: str
-    needs: Need = "above"
-    margin: float = 0.0
-    sign: int = 1
-    pair_by: tuple[str, ...] = RUN
-    equal: str = ""  # a metric in which the two sides of a pair must agree within EQUAL_WITHIN
-    higher: str = ""  # a metric in which the left side of a pair must be higher than the right
-    smallest: str = ""  # look only at the smallest budget of this kind, per task and model
-    optional: bool = False  # the claim can be judged without it
-    headline: bool = False  # also shown on the overview
-    effect: bool = False  # of interest beside the claim, not part of it
+from prunelib.report.check import DECIBEL, POINT, RUN_AND_BUDGET, Check, Need, Untested
+from prunelib.report.claims_networks import ISING, ISOMORPHIC
 
 
 def _oes_baseline(label: str, name: str) -> Check:
@@ -61,6 +16,7 @@ def _oes_baseline(label: str, name: str) -> Check:
         margin=DECIBEL,
         equal="density",
         optional=True,
+        stated="abstract; figures psnr_comb0.svg and Set14-0.svg" if label == "imp" else "abstract; figure Set14-0.svg",
     )
 
 
@@ -74,8 +30,18 @@ OES = (
         margin=DECIBEL,
         sign=-1,
         headline=True,
+        stated="abstract; figures 1 and psnr_comb0.svg",
     ),
-    Check("above-dense", "OES ends above dense", "gumbel", "dense", "psnr_final", margin=DECIBEL, headline=True),
+    Check(
+        "above-dense",
+        "OES ends above dense",
+        "gumbel",
+        "dense",
+        "psnr_final",
+        margin=DECIBEL,
+        headline=True,
+        stated="abstract; figures 1 and psnr_comb0.svg",
+    ),
     _oes_baseline("random", "random masks"),
     _oes_baseline("magnitude", "magnitude"),
     _oes_baseline("snip", "SNIP"),
@@ -91,6 +57,29 @@ OES = (
         margin=DECIBEL,
         optional=True,
         headline=True,
+        stated="abstract; figure 2",
+    ),
+    Check(
+        "transfers-imp",
+        "A mask from another image serves better if OES found it than if IMP did",
+        "gumbel-from-*",
+        "imp-from-*",
+        "psnr_final",
+        margin=DECIBEL,
+        equal="density",
+        optional=True,
+        stated="abstract; impvsoes_comparison.ipynb",
+    ),
+    Check(
+        "above-decoder",
+        "OES reaches a higher peak than the deep decoder",
+        "gumbel",
+        "dense@*decoder*",
+        "psnr_peak",
+        margin=DECIBEL,
+        pair_by=("task", "seed"),
+        optional=True,
+        stated="OES_demo_comparison.ipynb",
     ),
 )
 
@@ -114,6 +103,7 @@ def _expander(
         optional=effect,
         headline=headline,
         effect=effect,
+        stated="" if effect else "abstract",
     )
 
 
@@ -151,7 +141,6 @@ EXPANDERS = (
         equal="graph_edges",
         higher="graph_expansion",
         optional=True,
-        effect=True,
     ),
     _peer("erk", "ERK"),
     _peer("snip", "SNIP"),
@@ -160,71 +149,23 @@ EXPANDERS = (
 )
 
 
-def _isomorphic(metric: str, when: str, other: str, effect: bool = False) -> Check:
-    return Check(
-        f"{metric}-{other}",
-        f"Isomorphic is not below {other} ranking {when}",
-        "isomorphic",
-        other,
-        metric,
-        needs="not below",
-        margin=POINT,
-        pair_by=RUN_AND_BUDGET,
-        equal="macs_compact",
-        optional=effect,
-        headline=metric == "top1" and not effect,
-        effect=effect,
-    )
-
-
-ISOMORPHIC = (
-    _isomorphic("top1", "after fine-tuning", "global"),
-    _isomorphic("top1", "after fine-tuning", "local"),
-    _isomorphic("top1_start", "before fine-tuning", "global"),
-    _isomorphic("top1_start", "before fine-tuning", "local"),
-    _isomorphic("top1", "after fine-tuning", "uniform", effect=True),
-    _isomorphic("top1_start", "before fine-tuning", "uniform", effect=True),
-)
-
-
-def _ising(energy: str, name: str, drop: float, optional: bool) -> tuple[Check, ...]:
-    return (
-        Check(
-            f"{energy}-half",
-            f"{name}: about half of the weights go, or more (kept ≤ 55 %)",
-            energy,
-            0.5,
-            "density",
-            needs="not below",
-            margin=0.05,
-            sign=-1,
-            optional=optional,
-        ),
-        Check(
-            f"{energy}-drop",
-            f"{name}: top-1 falls by at most {100 * drop:g} points against dense",
-            energy,
-            "dense",
-            "top1",
-            needs="not below",
-            margin=drop,
-            optional=optional,
-            headline=True,
-        ),
-        Check(
-            f"{energy}-magnitude",
-            f"{name} beats magnitude pruning at the same kept share",
-            energy,
-            "*magnitude*",
-            "top1",
-            margin=POINT,
-            equal="density",
-            optional=optional,
-            headline=not optional,
-        ),
-    )
-
-
-ISING = (*_ising("ising", "Ising energy", 0.10, False), *_ising("margin", "Margin energy", 0.05, True))
-
 CLAIMS: dict[str, tuple[Check, ...]] = {"oes": OES, "expanders": EXPANDERS, "isomorphic": ISOMORPHIC, "ising": ISING}
+
+
+UNTESTED = (
+    Untested("oes", "mri", "OES masks serve MRI reconstruction too", "abstract", "no MRI data and no such task here"),
+    Untested(
+        "oes",
+        "layers",
+        "OES empties the encoder where IMP spreads over it",
+        "figure 10",
+        "drawn beside the published masks in the figure oes_layers; masks are no column of the tables",
+    ),
+    Untested(
+        "isomorphic",
+        "transfer",
+        "Pruned networks transfer to other data as the dense ones do",
+        "third-party note",
+        "the published text has no numbers for it and there is no such task here",
+    ),
+)

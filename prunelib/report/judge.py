@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,19 +9,29 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from prunelib.report.claims import CLAIMS, EQUAL_WITHIN, MIN_PAIRS, Check, Outcome
+from prunelib.report.check import EQUAL_WITHIN, MIN_SEEDS, Check, Outcome
+from prunelib.report.claims import CLAIMS
+from prunelib.report.paired import Paired, flip_p, is_above, limits, paired, t_p
+from prunelib.report.tables import LABELS
 from prunelib.runs import Budget
 
 Verdict = Literal["holds", "partly", "does not hold here", "not enough data"]
 ROUNDING = 1e-9  # a difference of exactly the margin must not be decided by the last bit
+LEAST_SPREAD = 0.1  # of the margin: see ``least_sd`` of prunelib.report.paired
+# The columns of claims.csv. ``evidence``: "grid", or the folder below results/reference that the runs are recorded in.
 OUTCOME_COLUMNS = (
-    "paper", "verdict", "check", "text", "metric", "outcome", "pairs", "seeds", "left", "right", "mean", "sd", "note"
+    "evidence", "scale", "paper", "verdict", "check", "text", "metric", "needs", "margin", "outcome", "pairs", "seeds",
+    "left", "right", "mean", "sd", "low", "high", "d_z", "p", "p_flip", "bar", "note", "limits", "runs",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one check found: mean of each side, mean and sd of sign * (left - right), in the metric's own unit."""
+    """What one check found, in the metric's own unit: mean of each side over pairs; over seeds, sign * (left - right).
+
+    ``test``: mean, sd, interval and effect size of that difference over seeds; ``p``, ``p_flip``: the p-values of the
+    question that the check asks. ``scale``: of the runs compared; ``runs``: their settings, paths below results/runs.
+    """
 
     check: Check
     outcome: Outcome
@@ -30,9 +39,22 @@ class Result:
     seeds: int = 0
     left: float | None = None
     right: float | None = None
-    mean: float | None = None
-    sd: float | None = None
+    test: Paired | None = None
+    p: float | None = None
+    p_flip: float | None = None
     note: str = ""
+    scale: str = ""
+    runs: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        """The mean difference; None without a pair."""
+        return self.test.mean if self.test else None
+
+    @property
+    def sd(self) -> float | None:
+        """The standard deviation over seeds; None for fewer than two."""
+        return self.test.sd if self.test and self.seeds > 1 else None
 
 
 @dataclass(frozen=True)
@@ -77,23 +99,39 @@ def decide(runs: pd.DataFrame, check: Check) -> Result:
     left, right = _side(runs, check.left), _side(runs, check.right)
     pairs, unequal = _pairs(left, right, check)
     note = _note(left, right, unequal, check)
+    used = [side for side in (left, right) if isinstance(side, pd.DataFrame)]
     if pairs.empty:
-        return Result(check, _answer_of_the_dead(left, right), note=note)
-    mean, seeds = float(pairs.difference.mean()), int(pairs.seed.nunique())
-    sd = float(pairs.difference.std()) if len(pairs) > 1 else None
-    sides = (float(pairs[check.metric].mean()), float(pairs.right.mean()))
-    return Result(check, answer(check, mean, sd, len(pairs)), len(pairs), seeds, *sides, mean, sd, note)
+        answered = _answer_of_the_dead(left, right)
+        scale, where = (_scale(pd.concat(used)), _settings(pd.concat(used))) if answered != "no data" else ("", ())
+        return Result(check, answered, note=note, scale=scale, runs=where)
+    seeds = pairs.groupby("seed")["difference"].mean()
+    null = 0.0 if check.needs == "above" else -check.margin
+    return Result(
+        check,
+        answer(check, list(seeds)),
+        len(pairs),
+        len(seeds),
+        float(pairs[check.metric].mean()),
+        float(pairs.right.mean()),
+        paired(list(seeds), LEAST_SPREAD * check.margin),
+        t_p(list(seeds), null, LEAST_SPREAD * check.margin),
+        flip_p(list(seeds), null),
+        note,
+        _scale(pairs),
+        tuple(sorted({*pairs["where"], *pairs.get("where_right", pd.Series(dtype=str))})),
+    )
 
 
-def answer(check: Check, mean: float, sd: float | None, pairs: int) -> Outcome:
-    """Compare a mean difference with its margin and standard error by the rules of prunelib.report.claims."""
-    if sd is None or pairs < MIN_PAIRS:
+def answer(check: Check, seeds: Sequence[float]) -> Outcome:
+    """Answer with a mean difference per seed, by the rules of prunelib.report.check."""
+    if len(seeds) < MIN_SEEDS:
         return "no data"
-    bar = max(check.margin, sd / math.sqrt(pairs)) + ROUNDING
-    if mean < -bar:
+    mean, least = sum(seeds) / len(seeds), LEAST_SPREAD * check.margin
+    if mean < -check.margin - ROUNDING and is_above([-value for value in seeds], 0.0, least):
         return "no"
-    floor = bar if check.needs == "above" else -check.margin - ROUNDING
-    return "yes" if mean > floor else "unclear"
+    if check.needs == "above":
+        return "yes" if mean > check.margin + ROUNDING and is_above(seeds, 0.0, least) else "unclear"
+    return "yes" if is_above(seeds, -check.margin, least) else "unclear"
 
 
 def smallest_budget(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -104,34 +142,45 @@ def smallest_budget(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     return runs[runs.value == least].drop(columns="value")
 
 
-def outcome_rows(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
-    """Return the table of all checks: one row each, in the order of the claims."""
+def outcome_rows(judgements: Sequence[Judgement], evidence: str = "grid") -> list[dict[str, Any]]:
+    """Return the table of all checks (keys of OUTCOME_COLUMNS): one row each, in the order of the claims."""
     return [
-        {
-            "paper": judgement.paper,
-            "verdict": judgement.verdict,
-            "check": result.check.name,
-            "text": result.check.text,
-            "metric": result.check.metric,
-            "outcome": result.outcome,
-            "pairs": result.pairs,
-            "seeds": result.seeds,
-            "left": result.left,
-            "right": result.right,
-            "mean": result.mean,
-            "sd": result.sd,
-            "note": result.note,
-        }
+        {"evidence": evidence, "paper": judgement.paper, "verdict": judgement.verdict} | _outcome(result)
         for judgement in judgements
         for result in judgement.results
     ]
 
 
+def _outcome(result: Result) -> dict[str, Any]:
+    check, test = result.check, result.test
+    asked = {name: getattr(check, name) for name in ("text", "metric", "needs", "margin")}
+    found = {name: getattr(result, name) for name in ("scale", "outcome", "pairs", "seeds", "left", "right", "note")}
+    tested = {"mean": result.mean, "sd": result.sd, "p": result.p, "p_flip": result.p_flip}
+    if test:
+        tested |= {"low": test.low, "high": test.high, "d_z": test.dz, "bar": test.bar, "limits": limits(test)}
+    return {"check": check.name} | asked | found | tested | {"runs": "; ".join(result.runs)}
+
+
 def _side(runs: pd.DataFrame, side: str | float) -> pd.DataFrame | float:
     if isinstance(side, float):
         return side
-    fits = [any(fnmatchcase(label, pattern) for pattern in side.split("|")) for label in runs.method]
+    patterns = [(*pattern.split("@"), "*")[:2] for pattern in side.split("|")]
+    labels = zip(runs.method, runs.model, strict=True)
+    fits = [any(fnmatchcase(method, a) and fnmatchcase(model, b) for a, b in patterns) for method, model in labels]
     return runs[pd.Series(fits, runs.index, dtype=bool)]
+
+
+def _where(runs: pd.DataFrame) -> list[str]:
+    """Return the path of every run's setting below results/runs: its directory without the seed."""
+    return ["/".join(row) for row in runs[list(LABELS)].itertuples(index=False, name=None)]
+
+
+def _settings(runs: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(sorted(set(_where(runs))))
+
+
+def _scale(runs: pd.DataFrame) -> str:
+    return ", ".join(sorted({scale for scale in runs.scale if scale}))
 
 
 def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tuple[pd.DataFrame, int]:
@@ -140,11 +189,13 @@ def _pairs(left: pd.DataFrame, right: pd.DataFrame | float, check: Check) -> tup
     empty = pd.DataFrame({"difference": [], "seed": []})
     if not values <= set(left.columns):
         return empty, 0
-    wanted = [*check.pair_by, *sorted(values)]
-    left = left[left.status == "ok"][wanted].dropna()
+    wanted = [*check.pair_by, *sorted(values), "where"]
+    left = left[left.status == "ok"]
+    left = left.assign(where=_where(left))[[*wanted, "scale"]].dropna()
     if isinstance(right, float):
         return left.assign(right=right, difference=check.sign * (left[check.metric] - right)), 0
-    right = right[right.status == "ok"][wanted].dropna()
+    right = right[right.status == "ok"]
+    right = right.assign(where=_where(right))[wanted].dropna()
     pairs = left.merge(right, on=list(check.pair_by), suffixes=("", "_right"))
     pairs["right"] = pairs[f"{check.metric}_right"]
     pairs["difference"] = check.sign * (pairs[check.metric] - pairs.right)
@@ -163,9 +214,9 @@ def _answer_of_the_dead(left: pd.DataFrame, right: pd.DataFrame | float) -> Outc
         return "no data"
     alive = [(side.status == "ok").sum() for side in (left, right)]
     dead = [(side.status == "dead").sum() for side in (left, right)]
-    if alive[0] >= MIN_PAIRS and dead[1] >= MIN_PAIRS and not alive[1]:
+    if alive[0] >= MIN_SEEDS and dead[1] >= MIN_SEEDS and not alive[1]:
         return "yes"
-    return "no" if alive[1] >= MIN_PAIRS and dead[0] >= MIN_PAIRS and not alive[0] else "no data"
+    return "no" if alive[1] >= MIN_SEEDS and dead[0] >= MIN_SEEDS and not alive[0] else "no data"
 
 
 def _note(left: pd.DataFrame, right: pd.DataFrame | float, unequal: int, check: Check) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunelib.report.captions import CAPTIONS, Caption
-from prunelib.report.claims import EQUAL_WITHIN, MIN_PAIRS
+from prunelib.report.check import EQUAL_WITHIN, MIN_SEEDS
 from prunelib.report.findings import findings
 from prunelib.report.judge import Judgement, Result
 from prunelib.report.page_isomorphic import modes_tables, speed_tables
@@ -145,7 +145,7 @@ def is_stub(runtimes: pd.DataFrame) -> bool:
 
 def rules() -> dict[str, str]:
     """Return the numbers of the verdict rules for the page's explanation."""
-    return {"pairs": str(MIN_PAIRS), "equal": f"{100 * EQUAL_WITHIN:g} %"}
+    return {"pairs": str(MIN_SEEDS), "equal": f"{100 * EQUAL_WITHIN:g} %"}
 
 
 def _figure(caption: Caption, figures: Path) -> dict[str, Any]:
