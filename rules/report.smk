@@ -6,6 +6,7 @@ PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
 BENCHMARKS = sorted(glob("results/reference/benchmarks/*.csv"))
 RECORDED = sorted(glob("results/reference/*/runs.csv"))  # recorded runs, where there are any
 STRUCTURES = sorted(glob("results/reference/*/structures.csv"))  # widths of recorded pruned networks
+SEARCHES = sorted(glob("results/reference/*/search.csv"))  # recorded mask searches
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # beside the published curves
 
 
@@ -40,12 +41,15 @@ rule collect:
         slim=plan.records("slim.json"),
         diagnostics=plan.records("diagnostics.json"),
         costs=plan.costs(),
+        reference=RECORDED + SEARCHES + BENCHMARKS,
     output:
         all_runs="results/tables/all_runs.csv",
         summary="results/tables/summary.csv",
         claims="results/tables/claims.csv",
         modes="results/tables/modes.csv",
         scorecard="results/tables/scorecard.csv",
+        scorecard_points="results/tables/scorecard_points.csv",
+        findings="results/tables/findings.csv",
         runtimes="results/provenance/runtimes.csv",
     log:
         "results/logs/report/collect.log",

@@ -10,7 +10,7 @@ def main(step: Step) -> None:
     tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
-    more = [step.lists[name] for name in ("slim", "diagnostics", "costs")]
+    more = [step.lists[name] for name in ("slim", "diagnostics", "costs", "reference") if name in step.lists]
     collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), *more)
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from prunelib.config import PARTS
 from prunelib.errors import ArtefactError
+from prunelib.report.findings_table import COLUMNS as FINDING_COLUMNS
+from prunelib.report.findings_table import findings_rows
 from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
 from prunelib.report.modes import COLUMNS as MODE_COLUMNS
 from prunelib.report.modes import modes
+from prunelib.report.reference import Reference
 from prunelib.report.scorecard import COLUMNS as SCORECARD_COLUMNS
 from prunelib.report.scorecard import scorecard
+from prunelib.report.scorecard_points import COLUMNS as POINT_COLUMNS
+from prunelib.report.scorecard_points import points
 from prunelib.report.summary import SUMMARY_COLUMNS, summarise
 from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, write_table
 from prunelib.report.words import method_order, metric_order
@@ -37,6 +44,7 @@ def collect(
     slim: Sequence[Path] = (),
     diagnostics: Sequence[Path] = (),
     costs: Sequence[Path] = (),
+    reference: Sequence[Path] = (),
 ) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
@@ -44,9 +52,9 @@ def collect(
     paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
     ``diagnostics`` are diagnostics.json paths: what they say of a whole network becomes columns named graph_*.
     ``costs`` are files of ``prunelib.measure.network``: sizes become columns, times go to ``runtimes``.
-    ``tables`` maps names to CSV paths: "all_runs", "summary" (mean and sd over seeds, long), "claims" (every comparison
-    and its outcome), "modes" (which ranking of channels wins), "scorecard" (published values and claims beside ours) or
-    a part of the grid ("oes" ...). Timing and provenance go to ``runtimes`` only, so equal results give equal bytes.
+    ``reference`` are CSV files of recorded runs, mask searches and benchmarks (below results/reference): evidence too.
+    ``tables`` maps names to CSV paths: "all_runs", a part of the grid ("oes" ...) or a name of TABLES. Timing and
+    provenance go to ``runtimes`` only, so equal results give equal bytes.
     Raises ArtefactError for a file that is torn or foreign and for a table nobody knows.
     """
     cut = {Path(path).parent: _slim(Path(path)) for path in slim}
@@ -65,20 +73,33 @@ def collect(
         write_table(runtimes, *_runtime_rows(records))
     rows = [_row(record) for record in records]
     runs = as_table(*_columns_and_rows(rows))
+    recorded = Reference.read(reference)
     for name, path in tables.items():
-        if name == "summary":
-            write_table(path, SUMMARY_COLUMNS, summarise(runs).to_dict("records"))
-        elif name == "claims":
-            write_table(path, OUTCOME_COLUMNS, outcome_rows(judge(runs)))
-        elif name == "modes":
-            write_table(path, MODE_COLUMNS, modes(runs))
-        elif name == "scorecard":
-            write_table(path, SCORECARD_COLUMNS, scorecard(runs, judge(runs)))
+        if name in TABLES:
+            write_table(path, *TABLES[name](runs, recorded))
         elif name in (ALL_RUNS, *PARTS):
             write_table(path, *_columns_and_rows([row for row in rows if name in (ALL_RUNS, row["paper"])]))
         else:
-            allowed = ", ".join((ALL_RUNS, "summary", "claims", "modes", "scorecard", *PARTS))
+            allowed = ", ".join((ALL_RUNS, *TABLES, *PARTS))
             raise ArtefactError(f"{path}: no table is called '{name}'. Allowed: {allowed}.")
+
+
+def _claims(runs: pd.DataFrame, reference: Reference) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    rows = outcome_rows(judge(runs))
+    for name, table in reference.runs.items():
+        rows += [row for row in outcome_rows(judge(table), name) if row["outcome"] != "no data"]
+    return OUTCOME_COLUMNS, rows
+
+
+# What is computed from the table of all runs and the recorded ones: columns and rows, by name.
+TABLES: dict[str, Callable[[pd.DataFrame, Reference], tuple[Sequence[str], list[dict[str, Any]]]]] = {
+    "summary": lambda runs, _: (SUMMARY_COLUMNS, summarise(runs).to_dict("records")),  # mean, sd over seeds; long
+    "claims": _claims,  # every comparison and its outcome
+    "modes": lambda runs, _: (MODE_COLUMNS, modes(runs)),  # which ranking of channels wins
+    "scorecard": lambda runs, found: (SCORECARD_COLUMNS, scorecard(runs, judge(runs), found.runs)),
+    "scorecard_points": lambda _, found: (POINT_COLUMNS, points(found.searches)),  # points of published curves
+    "findings": lambda runs, found: (FINDING_COLUMNS, findings_rows(runs, found.benchmarks)),
+}
 
 
 def _columns_and_rows(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:

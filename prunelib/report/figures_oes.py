@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from prunelib.report.claims import EQUAL_WITHIN
+from prunelib.report.check import EQUAL_WITHIN
 from prunelib.report.histories import History, frame_of
 from prunelib.report.plots import GREY, Drawing, dumbbells, legend_below, looks, panels, with_series
 from prunelib.report.words import SOURCE, budget_name, method_order, stem_of

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from prunelib.report import published
+from prunelib.report.findings_expanders import expander_findings
 from prunelib.report.findings_ising import ising_findings
+from prunelib.report.findings_isomorphic import isomorphic_findings
+from prunelib.report.findings_oes import more_oes_findings
 from prunelib.report.page_tables import Cell, Column, Finding, Table, plain
-from prunelib.report.scorecard import realised
+from prunelib.report.realised import realised
 from prunelib.report.words import method_name, number
 
 UPSTREAM = ("snip", "grasp", "synflow", "gumbel")  # the fourth is what the others stand beside
 
 
-def findings(paper: str, runs: pd.DataFrame) -> list[Finding]:
-    """Return the findings about a paper; ``runs`` (all runs) supply our side of the evidence where the grid has it."""
+def findings(paper: str, runs: pd.DataFrame, benchmarks: Mapping[str, pd.DataFrame] | None = None) -> list[Finding]:
+    """Return the findings about a paper that there is evidence for.
+
+    ``runs`` (all runs) supply our side of it where the grid has it, ``benchmarks`` recorded tables by name.
+    """
+    mine = runs[runs.paper == paper]
+    if paper == "oes":
+        first = [_dense_baselines(mine), _two_conventions(), _two_sizes(), _collapse(runs)]
+        return [*first, *more_oes_findings(mine)]
     if paper == "ising":
-        return ising_findings(runs[runs.paper == "ising"])
-    if paper != "oes":
-        return []
-    return [_dense_baselines(runs[runs.paper == "oes"]), _two_conventions(), _two_sizes(), _collapse(runs)]
+        return ising_findings(mine)
+    if paper == "expanders":
+        return list(expander_findings(mine))
+    return list(isomorphic_findings(mine, benchmarks or {})) if paper == "isomorphic" else []
 
 
 def _dense_baselines(runs: pd.DataFrame) -> Finding:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from prunelib.report import published
+from prunelib.report.findings_runs import runs_table
 from prunelib.report.page_tables import Cell, Column, Finding, Table, plain
 from prunelib.report.words import budget_name, method_name, metric, number, shown
 
@@ -21,7 +24,7 @@ DATA = {
 
 def ising_findings(runs: pd.DataFrame) -> list[Finding]:
     """Return the findings; ``runs`` are those of this part of the grid."""
-    return [_half_by_construction(runs), _full_is_pruned(runs), _impossible_cells()]
+    return [_half_by_construction(runs), _full_is_pruned(runs), _impossible_cells(), *_counts(runs)]
 
 
 def _half_by_construction(runs: pd.DataFrame) -> Finding:
@@ -53,8 +56,9 @@ def _half_by_construction(runs: pd.DataFrame) -> Finding:
         "Half of the units is what the published Ising energy asks for by construction",
         "Its pair term grows with the square of the units that are on and its linear term takes as much away: for "
         "units that have little to do with each other it is proportional to p² − p at a share p of units, least at one "
-        "half. The recorded benchmark of energies against the share of units shows random states on that curve, within "
-        "a tenth, with its minimum there. An R near 50 % is no result of a search; here a density can be asked for.",
+        "half. The figure of energies against the share of units shows random states of one network on that curve, "
+        "within a tenth, with their minimum there. An R near 50 % is no result of a search; here a density can be "
+        "asked for.",
         Table("Kept shares where nothing asks for one", columns, rows),
     )
 
@@ -97,7 +101,7 @@ def _sides(full: pd.Series, pruned: pd.Series) -> list[Cell]:
 
 def _impossible_cells() -> Finding:
     values = published.values("ising")
-    rows = values[values.doubt != ""]
+    rows = values[(values.doubt != "") & ~values.metric.isin(["density_upstream", "parameters_kept"])]
     cells = [
         [Cell(DATA[row.dataset]), Cell(row.model), Cell(ROWS[row.id.split("-")[-2]]), Cell(row.doubt), Cell(said)]
         for row, said in ((row, _said(group)) for _, group in _by_row(rows) for row in [group.iloc[0]])
@@ -118,3 +122,21 @@ def _said(group: pd.DataFrame) -> str:
     names = group.metric.str.removesuffix("_full")
     cells = [f"{metric(name).heading} {shown(name, value)}" for name, value in zip(names, group.value, strict=True)]
     return f"{', '.join(cells)}, R (%) {number(100 * group.density.iloc[0], 2)}"
+
+
+def _counts(runs: pd.DataFrame) -> Iterator[Finding]:
+    """The authors' count against what is left after slimming."""
+    if not {"density_upstream", "density_compact"} <= {*runs}:
+        return
+    mine = runs[runs.density_upstream.notna() & (runs.density_upstream < 1)]
+    if len(mine):
+        yield Finding(
+            "R counts inputs that nothing feeds any more",
+            "The published R takes kept filters over all filters of a layer. A removed filter also frees its slice of "
+            "the next layer's weights, so the slimmed network is smaller than R says. It computes the same.",
+            runs_table(
+                "Kept shares by the authors' count and after slimming",
+                mine,
+                ("units", "density_upstream", "density_compact", "macs_compact"),
+            ),
+        )

@@ -102,7 +102,7 @@ def decide(runs: pd.DataFrame, check: Check) -> Result:
     used = [side for side in (left, right) if isinstance(side, pd.DataFrame)]
     if pairs.empty:
         answered = _answer_of_the_dead(left, right)
-        scale, where = (_scale(pd.concat(used)), _settings(pd.concat(used))) if answered != "no data" else ("", ())
+        scale, where = (_scale(pd.concat(used)), settings_of(pd.concat(used))) if answered != "no data" else ("", ())
         return Result(check, answered, note=note, scale=scale, runs=where)
     seeds = pairs.groupby("seed")["difference"].mean()
     null = 0.0 if check.needs == "above" else -check.margin
@@ -175,7 +175,8 @@ def _where(runs: pd.DataFrame) -> list[str]:
     return ["/".join(row) for row in runs[list(LABELS)].itertuples(index=False, name=None)]
 
 
-def _settings(runs: pd.DataFrame) -> tuple[str, ...]:
+def settings_of(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the paths, below results/runs, of the settings of runs."""
     return tuple(sorted(set(_where(runs))))
 
 

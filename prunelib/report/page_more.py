@@ -9,15 +9,16 @@ import pandas as pd
 
 from prunelib.report import published
 from prunelib.report.page_tables import Cell, Column, Table, path_of, plain, rows_uri
-from prunelib.report.scorecard import DIFFERS, WITHIN
 from prunelib.report.tables import LABELS, read_table
+from prunelib.report.verdicts import DIFFERS, DIRECTION, IMPOSSIBLE, REPRODUCED, UNDECIDED, VERDICTS
 from prunelib.report.words import budget_name, method_name, metric, shown
 
-STATES = {WITHIN: "yes", "agrees": "yes", DIFFERS: "no", "disagrees": "no", "no clear difference": "unclear"}
+STATES = {REPRODUCED: "yes", DIRECTION: "yes", DIFFERS: "no", IMPOSSIBLE: "no", UNDECIDED: "unclear"}
 PHOTOS = ("pepper", "lena", "barbara", "baboon")
 # Published values that the page shows without ours beside them, and every mean; the CSV has all.
 SHOWN = {
     "oes": tuple(f"denoise-{photo}-s0.1" for photo in PHOTOS),
+    "expanders": ("",),  # all of them
     "isomorphic": ("classify-imagenet", "classify-imagenet-bilinear", ""),  # all of them
     "ising": ("classify-cifar10",),
 }
@@ -32,7 +33,7 @@ def scorecard_table(paper: str, source: Path) -> Table | None:
     first = rows.task.isin(SHOWN.get(paper, ()))
     seen = rows[(rows.kind == "claim") | first | rows.id.str.contains("-mean-") | rows.ours.notna()]
     counts = rows.verdict.value_counts()
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
     columns = [
         Column("Claim or task"),
         Column("Method"),
@@ -42,12 +43,12 @@ def scorecard_table(paper: str, source: Path) -> Table | None:
         Column("Ours", "mean over seeds", True),
         Column("Sd", "standard deviation over seeds", True),
         Column("Seeds", "", True),
+        Column("Scale", "of our runs; sizes are compared at scale paper only"),
         Column("Difference", "ours minus published", True),
-        Column(
-            "Verdict",
-            "values: within 0.3 dB, one point or 2 % of a size, compared at scale paper and equal density only",
-        ),
-        Column("Evidence"),
+        Column("p", "of the paired test behind a direction or a claim", True),
+        Column("Verdict", "; ".join(f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items())),
+        Column("Source", "where the published side stands"),
+        Column("Runs", "directories below results/runs that ours comes from"),
     ]
     title = f"Published values and claims beside ours ({len(seen)} of {len(rows)} rows; in all {said})"
     return Table(title, columns, [_score_row(row) for row in seen.itertuples()], source.name, rows_uri(source, paper))
@@ -111,9 +112,12 @@ def _score_row(row: tuple) -> list[Cell]:
         Cell(label),
         *numbers[:3],
         seeds,
+        Cell(row.scale),
         _number(row.metric, row.difference),
+        plain(row.p, 3),
         verdict,
-        Cell(row.evidence),
+        Cell(row.source),
+        Cell(row.runs),
     ]
 
 

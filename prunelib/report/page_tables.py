@@ -81,9 +81,12 @@ def checks_table(judgement: Judgement, source: Path) -> Table:
     columns = [
         Column("Comparison"),
         Column("Means", "mean of the first and of the second side over all pairs", True),
-        Column("Difference", "mean ± standard deviation over pairs; positive speaks for the claim", True),
+        Column("Difference", "mean ± standard deviation over seeds; positive speaks for the claim", True),
+        Column("Interval", "of the mean: 5 % lie on either side of it", True),
+        Column("d_z", "mean over standard deviation of the difference", True),
+        Column("p", "one-sided p-value of the paired t-test over seeds", True),
         Column("Pairs", "pairs of runs that share everything but what is compared", True),
-        Column("Seeds", "different seeds among the pairs", True),
+        Column("Seeds", "different seeds among the pairs; one difference each", True),
         Column("Answer"),
         Column("Note"),
     ]
@@ -182,11 +185,21 @@ def _check_row(result: Result) -> list[Cell]:
         Cell(f"Beside the claim: {result.check.text}" if result.check.effect else result.check.text, result.check.text),
         Cell(levels(result), _sortable(result.left)),
         Cell(effect(result), _sortable(result.mean)),
+        *_test_cells(result),
         Cell(str(result.pairs), result.pairs),
         Cell(str(result.seeds), result.seeds),
         Cell(ANSWERS[result.outcome], result.outcome, result.outcome),
         Cell(result.note),
     ]
+
+
+def _test_cells(result: Result) -> list[Cell]:
+    """Return interval, standardised effect and p-value; dashes where there was nothing to test."""
+    test, how = result.test, metric(result.check.metric)
+    if test is None or result.seeds < 2:
+        return [Cell(DASH)] * 3
+    ends = [number(how.factor * value, how.decimals, signed=True) for value in (test.low, test.high)]
+    return [Cell(" to ".join(ends), test.low), plain(test.dz, 1), plain(result.p, 3)]
 
 
 def _told_apart(settings: pd.DataFrame) -> bool:

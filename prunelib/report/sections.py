@@ -10,7 +10,7 @@ import pandas as pd
 
 from prunelib.report.captions import CAPTIONS, Caption
 from prunelib.report.check import EQUAL_WITHIN, MIN_SEEDS
-from prunelib.report.findings import findings
+from prunelib.report.findings_table import read_findings
 from prunelib.report.judge import Judgement, Result
 from prunelib.report.page_isomorphic import modes_tables, speed_tables
 from prunelib.report.page_more import scorecard_table, slim_table
@@ -81,7 +81,7 @@ def section(
         "headlines": [headline(result) for result in results if result.check.headline and is_said(result)],
         "checks": checks_table(judgement, tables / "claims.csv") if judgement else None,
         "results": results_tables(mine, runtimes, part.columns, "Results"),
-        "findings": findings(part.key, runs) if len(mine) else [],
+        "findings": read_findings(tables / "findings.csv", part.key),
         "scorecard": scorecard_table(part.key, tables / "scorecard.csv"),
         "costs": results_tables(mine, runtimes, COST, "Size and cost"),
         "searches": _where_measured(mine, runtimes, SEARCH, "Mask search"),

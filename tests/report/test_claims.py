@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunelib.report.claims import CLAIMS, Check
+from prunelib.report.check import Check
+from prunelib.report.claims import CLAIMS
 from prunelib.report.judge import answer, decide, judge, smallest_budget, verdict
 from prunelib.report.tables import read_table
 from tests.report.trees import table_of
@@ -29,11 +30,14 @@ def pairs(differences, **more):
         (ABOVE, [0.03, 0.04, 0.05], "yes"),
         (ABOVE, [-0.03, -0.04, -0.05], "no"),
         (ABOVE, [0.001, 0.002, 0.0], "unclear"),  # below the margin
-        (ABOVE, [0.3, -0.25, 0.0], "unclear"),  # mean 0.017 above the margin, below its standard error
+        (ABOVE, [0.3, -0.25, 0.0], "unclear"),  # mean 0.017 above the margin, but it scatters
+        (ABOVE, [0.02, 0.05], "unclear"),  # two seeds: 2.3 standard errors, 6.3 are needed
+        (ABOVE, [0.031, 0.035], "yes"),
         (ABOVE, [0.05], "no data"),
         (ABOVE, [], "no data"),
         (NOT_BELOW, [0.001, 0.0, -0.002], "yes"),
-        (NOT_BELOW, [-0.01, -0.01], "yes"),  # exactly the margin
+        (NOT_BELOW, [-0.01, -0.01], "unclear"),  # exactly the margin is not above it
+        (NOT_BELOW, [-0.009, 0.004, -0.005], "unclear"),
         (NOT_BELOW, [-0.03, -0.03], "no"),
         (NOT_BELOW, [0.2, -0.3], "unclear"),
     ],
@@ -56,11 +60,24 @@ def test_swapping_the_sides_turns_yes_into_no(differences):
     assert back.outcome == {"yes": "no", "no": "yes"}.get(there.outcome, there.outcome)
 
 
-@given(st.floats(-1, 1), st.floats(0, 1), st.integers(2, 20))
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8))
 @settings(deadline=None, max_examples=100)
-def test_what_is_above_is_never_below(mean, sd, n):
-    if answer(ABOVE, mean, sd, n) == "yes":
-        assert answer(NOT_BELOW, mean, sd, n) == "yes"
+def test_what_is_above_is_never_below(seeds):
+    if answer(ABOVE, seeds) == "yes":
+        assert answer(NOT_BELOW, seeds) == "yes"
+
+
+def test_pairs_of_one_seed_count_once():
+    more = pd.concat([pairs([0.02, 0.04], task=task) for task in ("s", "t", "u")], ignore_index=True)
+    result = decide(more, ABOVE)
+    assert (result.pairs, result.seeds, result.test.n) == (6, 2, 2) and result.outcome == "unclear"
+    assert result.runs == tuple(f"x/{task}/model/{method}/full" for task in "stu" for method in "ab")
+
+
+def test_a_pattern_can_name_the_model_too():
+    rows = pairs([0.03, 0.031]).assign(model=["m", "n", "m", "n"])
+    result = decide(rows, replace(ABOVE, right="b@n", pair_by=("task", "seed")))
+    assert result.pairs == 2 and decide(rows, replace(ABOVE, right="b@o", pair_by=("task", "seed"))).pairs == 0
 
 
 def test_runs_of_another_task_model_or_seed_are_no_pair():
@@ -117,8 +134,8 @@ def test_a_pattern_can_have_alternatives():
 def test_leaky_networks_and_peers_are_compared_with_the_strict_graphs_and_have_no_say():
     levels = {"rreg": 0.8, "xnet": 0.7, "random-graph": 0.7, "random": 0.9, "rreg-leaky": 0.95, "snip": 0.85}
     rows = [
-        {"paper": "expanders", "method": method, "budget": "degree2", "seed": seed, "top1": level + 0.001 * seed}
-        for method, level in levels.items()
+        {"paper": "expanders", "method": method, "budget": "degree2", "seed": seed, "top1": level + 0.001 * seed * turn}
+        for turn, (method, level) in enumerate(levels.items())
         for seed in (0, 1)
     ]
     (found,) = (judgement for judgement in judge(table_of(*rows)) if judgement.paper == "expanders")

@@ -46,8 +46,9 @@ def test_dead_masks_are_counted_beside_the_published_ones():
     assert rows["4.00"] == ["2 of 14", "\u2013"]
 
 
-def test_other_papers_have_no_findings_yet():
+def test_without_runs_the_expanders_have_no_findings():
     assert findings("expanders", table_of(run("gumbel", 0.05))) == []
+    assert findings("crossover", table_of(run("gumbel", 0.05))) == []
 
 
 def test_imp_stands_beside_the_oes_mask_of_nearly_its_density():

@@ -199,11 +199,15 @@ def test_cells_of_the_energies_tables(energies, name, value, density):
 
 def test_the_energies_tables_are_whole(energies):
     sizes = energies.assign(table=energies.id.str.split("-").str[1]).groupby(["table", "dataset"]).size()
-    assert sizes["ipruning"].to_dict() == dict.fromkeys(energies.dataset.unique(), 4 * (4 * 4 + 2 * 3))
-    assert sizes["edropout"].to_dict() == {"fashion": 4 * (4 * 3 + 2 * 2), "kuzushiji": 4 * (4 * 3 + 2 * 2)}
+    cells = 4 * (4 * 4 + 2 * 3) + 2 * (4 * 3 + 2 * 2)  # four cells a row; R and #p once for rows F and P
+    assert sizes["ipruning"].to_dict() == dict.fromkeys(energies.dataset.unique(), cells)
+    cells = 4 * (4 * 3 + 2 * 2) + 2 * (4 * 2 + 2)
+    assert sizes["edropout"].to_dict() == {"fashion": cells, "kuzushiji": cells}
+    assert sizes["readme"].to_dict() == {"flowers102": 3 * 6}
 
 
 def test_impossible_cells_and_copied_ones_are_doubtful(energies):
+    energies = energies[energies.metric.str.match("top|loss")]
     wide = energies.assign(row=energies.id.str.rsplit("-", n=1).str[0], k=energies.metric.str.removesuffix("_full"))
     cells, doubt = (
         wide.pivot(index="row", columns="k", values="value"),
@@ -268,5 +272,63 @@ def test_values_quoted_from_others_belong_to_no_run_of_ours(structural):
 
 def test_sizes_agree_with_the_kept_parameters(structural):
     sizes = structural[(structural.metric == "parameters_kept") & (structural.state == "")]
-    assert (sizes.kept == sizes.value).all() and len(sizes) == 17
+    assert (sizes.kept == sizes.value).all() and len(sizes) == 18
     assert (sizes.density[sizes.method == "dense"] == 1).all()
+
+
+# How many numbers each source holds, counted there: (paper, evidence, how its source begins) -> rows.
+COUNTS = {
+    # 422 runs of Set14 with peak and final; of four mask searches loss, threshold and PSNR; two logs of SNIP (a peak
+    # and two finals); five densities with dead masks; means at three other noise levels (4 + 4 + 2 methods, peak and
+    # final); 62 runs of five pictures, 56 of four faces; four transfers of OES and IMP masks
+    ("oes", "log", ""): 2 * 422 + 4 * 3 + 3 + 5 + 2 * (4 + 4 + 2) + 2 * 62 + 2 * 56 + 2 * 2 * 4,
+    ("oes", "figure", "flow.svg"): 3,
+    ("oes", "figure", "psnr_comb0.svg"): 2 * 5,
+    ("oes", "figure", "Set14-0.svg"): 2 * (1 + 14 + 2),  # OES, IMP's 14 rounds, SynFlow and GraSP
+    ("oes", "notebook", "OES_demo_comparison.ipynb"): 8 + 8 + 9,
+    ("oes", "notebook", "impvsoes_comparison.ipynb"): 8 + 8,
+    # 38 rows of Table 2 (one printed twice stands once), three cells each, eleven of them empty
+    ("isomorphic", "image", "README, image of Table 2"): 3 * 38 - 11,
+    ("isomorphic", "image", "README, list of models"): 3 + 3 + 1,
+    ("isomorphic", "log", "README, sample log"): 4 + 4 + 3,
+    ("isomorphic", "second-hand", "third-party note"): 1 + 3 + (3 + 4) + (3 + 4 + 4) + (2 + 5 + 3),
+    ("isomorphic", "script", ""): 3,
+    ("isomorphic", "abstract", ""): 2,
+    # per data set: 22 rows of four cells; R and #p of Original, Deep Compression and P
+    ("ising", "table", "sparsifai/ipruning pngs/res.png"): 5 * (22 * 4 + 16 * 2),
+    ("ising", "table", "sparsifai/edropout png/k.png"): 16 * 4 + 10 * 2,
+    ("ising", "table", "sparsifai/edropout png/f.png"): 16 * 4 + 10 * 2,
+    ("ising", "table", "sparsifai/edropout README"): 6 * 3,
+    ("expanders", "log", "DrImpossible/Deep-Expander-Networks"): 2 * 2,
+    ("expanders", "log", "VITA-Group/ramanujan-on-pai"): 7 * 6 + 4,
+    ("expanders", "figure", "Memoristor/WideTopo"): 6 + 4,
+}
+
+
+def test_every_number_that_was_read_is_there_and_no_other():
+    counted = {paper: len(published.values(paper)) for paper in published.PAPERS}
+    found = {
+        key: int(((values.evidence == key[1]) & values.source.str.startswith(key[2])).sum())
+        for key in COUNTS
+        for values in [published.values(key[0])]
+    }
+    assert found == COUNTS
+    totals = {paper: sum(count for key, count in COUNTS.items() if key[0] == paper) for paper in published.PAPERS}
+    assert counted == totals == {"oes": 1224, "expanders": 60, "isomorphic": 158, "ising": 786}
+
+
+@pytest.mark.parametrize("paper", published.PAPERS)
+def test_every_value_says_where_it_stands_and_none_is_a_recollection(paper):
+    values = published.values(paper)
+    assert (values.source != "").all() and (values.paper == paper).all() and values.value.notna().all()
+    assert set(values.evidence) <= set(published.EVIDENCE) and "recollection" not in published.EVIDENCE
+    words = values.source + values.doubt + values.evidence
+    assert not words.str.contains(r"recollect|memory|\[mem\]", case=False).any()
+
+
+def test_what_contradicts_itself_is_called_impossible():
+    states = {paper: published.values(paper).query("state == 'impossible'") for paper in published.PAPERS}
+    assert {paper: len(rows) for paper, rows in states.items()} == {
+        "oes": 0, "expanders": 0, "isomorphic": 1, "ising": 32
+    }  # fmt: skip
+    assert all((rows.doubt != "").all() for rows in states.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prunelib.report.collect import TABLES as COMPUTED
 from prunelib.report.collect import collect
 from prunelib.report.figures import draw_figures
 from prunelib.report.layers import MASK
@@ -17,7 +18,7 @@ from prunelib.runs import Run
 from prunelib.seeds import numpy_generator
 from prunelib.storage.hdf5 import creating, save_history
 
-TABLES = ("all_runs", "summary", "claims", "modes", "scorecard", "oes", "expanders", "isomorphic", "ising", "crossover")
+TABLES = ("all_runs", *COMPUTED, "oes", "expanders", "isomorphic", "ising", "crossover")
 PROVENANCE = {
     "prunelib": "0.1.0",
     "python": "3.11.7",

@@ -17,7 +17,7 @@ import pandas as pd
 from prunelib.errors import ArtefactError
 
 FOLDER = Path(__file__).parent
-PAPERS = ("oes", "isomorphic", "ising")  # papers with published values here: <paper>.csv
+PAPERS = ("oes", "expanders", "isomorphic", "ising")  # papers with published values here: <paper>.csv
 CONVENTIONS = ("data range 1", "max(clean)", "mixed", "unknown", "")
 EVIDENCE = ("log", "figure", "notebook", "table", "image", "abstract", "script", "second-hand")
 HOURGLASS = 3_008_867  # entries of the published generator
