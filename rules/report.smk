@@ -74,6 +74,7 @@ rule draw_figures:
         masks=[file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
         reference=REFERENCE,
         structures=[file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file] + STRUCTURES,
+        benchmarks=BENCHMARKS,
     output:
         expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
     log:
@@ -92,9 +93,33 @@ rule draw_figures:
         "../workflow_scripts/draw_figures.py"
 
 
+rule write_tables:
+    input:
+        runs="results/tables/all_runs.csv",
+        scorecard="results/tables/scorecard.csv",
+    output:
+        expand("results/tables/{name}.{kind}", name=[*plan.parts(), "claims"], kind=["tex", "md"]),
+    log:
+        "results/logs/report/write_tables.log",
+    benchmark:
+        "results/benchmarks/report/write_tables.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: plan.threads("report")
+    resources:
+        **plan.resources("report"),
+    params:
+        code=plan.code("write_tables"),
+        names=[*plan.parts(), "claims"],
+    script:
+        "../workflow_scripts/write_tables.py"
+
+
 rule build_page:
     input:
         PUBLISHED,
+        rules.write_tables.output,
+        findings="results/tables/findings.csv",
         runs="results/tables/all_runs.csv",
         scorecard="results/tables/scorecard.csv",
         modes="results/tables/modes.csv",

@@ -9,7 +9,7 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.report.figures import draw_figures
 
-    histories, *more = (step.lists[name] for name in ("histories", "masks", "reference", "structures"))
+    histories, *more = (step.lists[name] for name in ("histories", "masks", "reference", "structures", "benchmarks"))
     draw_figures(step.inputs["runs"].parent, histories, Path(step.params["directory"]), *more)
 
 

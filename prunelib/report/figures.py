@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from prunelib.report.figures_classify import expanders_degree, ising_kept, ising_search, isomorphic_modes
 from prunelib.report.figures_crossover import crossover_methods
+from prunelib.report.figures_energy import BENCHMARK, ising_energy
 from prunelib.report.figures_isomorphic import isomorphic_scores, isomorphic_widths
 from prunelib.report.figures_oes import oes_curves, oes_final
 from prunelib.report.figures_pictures import oes_pictures
@@ -24,13 +25,16 @@ from prunelib.report.tables import read_table
 
 @dataclass(frozen=True)
 class Results:
-    """What figures are drawn from: all runs, histories, kept entries per layer, recorded mask searches, widths."""
+    """What figures are drawn from: all runs, histories, kept entries per layer, recorded mask searches, widths, and
+    recorded benchmarks by name.
+    """
 
     runs: pd.DataFrame
     histories: Sequence[History]
     layers: pd.DataFrame
     reference: pd.DataFrame
     structures: pd.DataFrame
+    benchmarks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def _of(draw: Callable[[pd.DataFrame, Sequence[History]], Drawing | None]) -> Callable[[Results], Drawing | None]:
@@ -51,6 +55,7 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "isomorphic_scores": lambda results: isomorphic_scores(results.structures),
     "ising_kept": _of(ising_kept),
     "ising_search": _of(ising_search),
+    "ising_energy": lambda results: ising_energy(results.runs, results.benchmarks.get(BENCHMARK)),
     "crossover_methods": _of(crossover_methods),
 }
 
@@ -62,16 +67,18 @@ def draw_figures(
     masks: Iterable[Path] = (),
     reference: Iterable[Path] = (),
     structures: Iterable[Path] = (),
+    benchmarks: Iterable[Path] = (),
 ) -> None:
     """Write <name>.svg, .png and .csv for every figure of prunelib.report.captions into ``output``.
 
     ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths, ``masks`` mask.h5 paths,
-    ``structures`` pruned.json paths (absent ones are skipped), ``reference`` CSV files of recorded mask searches. A
-    figure without data is a card that says so and an empty CSV, so that the set of files never varies.
+    ``structures`` pruned.json paths (absent ones are skipped), ``reference`` CSV files of recorded mask searches,
+    ``benchmarks`` those of recorded benchmarks. A figure
+    without data is a card that says so and an empty CSV, so that the set of files never varies.
     """
     runs = read_table(Path(tables) / "all_runs.csv")
     files = read_histories(histories), read_layers(masks), read_reference(reference), read_structures(structures)
-    results = Results(runs, *files)
+    results = Results(runs, *files, {path.stem: read_table(path) for path in map(Path, benchmarks)})
     with style():
         for name, draw in FIGURES.items():
             save(draw(results) or placeholder("No finished run to draw yet."), name, Path(output))

@@ -28,7 +28,7 @@ def findings(paper: str, runs: pd.DataFrame, benchmarks: Mapping[str, pd.DataFra
         first = [_dense_baselines(mine), _two_conventions(), _two_sizes(), _collapse(runs)]
         return [*first, *more_oes_findings(mine)]
     if paper == "ising":
-        return ising_findings(mine)
+        return ising_findings(mine, benchmarks or {})
     if paper == "expanders":
         return list(expander_findings(mine))
     return list(isomorphic_findings(mine, benchmarks or {})) if paper == "isomorphic" else []
