@@ -30,6 +30,7 @@ class Plan:
         """Check the configuration and expand its grid; raises ConfigError."""
         self.settings = config.load(raw)
         self.grid = Grid(self.settings)
+        self._resources = resources.Resources(self.grid)
         self._params: dict[tuple[Run, str], dict[str, Any]] = {}  # Snakemake asks for each one apart
 
     def constraints(self) -> dict[str, str]:
@@ -274,14 +275,11 @@ class Plan:
 
     def threads(self, step: str) -> int:
         """Threads of one job of a step: training steps use the configured number in each process, the rest one."""
-        return resources.threads(self.settings, step, self._recipes())
+        return resources.threads(self.settings, step, self._resources.recipes)
 
-    def resources(self, step: str) -> dict[str, int]:
-        """Return mem_mb, runtime (minutes) and gpu (one for each process, or none) of one job of a step."""
-        return resources.resources(self.settings, step, self._recipes())
-
-    def _recipes(self) -> set[str]:
-        return {self.grid.plan(run).recipe for run in self.grid.runs}
+    def resources(self, step: str) -> dict[str, Any]:
+        """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt of a job, and gpu."""
+        return self._resources.of(step)
 
 
 def path(run: Run, file: str) -> str:

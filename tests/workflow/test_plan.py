@@ -182,5 +182,6 @@ def test_a_teachers_weights_are_an_input_of_training() -> None:
 def test_a_training_in_parts_asks_for_as_many_threads_as_it_has_processes() -> None:
     plan = _taught(teacher="big", run="dense")  # two parts make a batch, so that two of four processes are used
     assert plan.threads("train") == 2 * plan.threads("find_mask") == 2
-    alone = plan.resources("find_mask")["mem_mb"]
-    assert alone == plan.resources("train")["mem_mb"] / 2 == 2000
+    job = SimpleNamespace()  # one that no run's wildcards name
+    alone = plan.resources("find_mask")["mem_mb"](job, 1)
+    assert alone == plan.resources("train")["mem_mb"](job, 1) / 2 == 2000
