@@ -4,6 +4,7 @@ PRUNELIB_VENV ?= .venv
 CORES ?=
 ARGS ?=
 FORCE ?=
+INSTALL ?=
 
 BIN := $(PRUNELIB_VENV)/bin
 # A Python that the user named is used or refused, never replaced by another one.
@@ -16,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_TORC
 # Every job is a process of its own: without bytecode on disk each one would compile torch again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all setup test lint format lock clean help
+.PHONY: all setup test test-cluster lint format lock clean help
 .DEFAULT_GOAL := all
 
 all: setup  ## set up, then regenerate every result and the report with profiles/default (the default goal)
@@ -25,6 +26,9 @@ all: setup  ## set up, then regenerate every result and the report with profiles
 
 test: setup  ## set up, then run the tests; ARGS="-m 'not slow'" for the fast ones
 	@"$(BIN)/pytest" $(ARGS)
+
+test-cluster: setup  ## test the pipeline on a SLURM that the tests bring up; INSTALL=1 installs its Debian packages
+	@PRUNELIB_INSTALL_SLURM=$(INSTALL) "$(BIN)/pytest" -s -m cluster tests/cluster $(ARGS)
 
 setup:  ## create or complete the environment (.venv, or PRUNELIB_VENV)
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -57,7 +61,7 @@ clean:  ## delete results (not results/reference) and caches, after a question; 
 	find . -path "./.venv" -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=...         interpreter to set up with (3.11 or newer)"
 	@echo "  PRUNELIB_VENV=...  where the environment lies (default .venv)"

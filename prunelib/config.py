@@ -66,6 +66,7 @@ class Settings(Strict):
     threads: Count = 1
     processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any
     checkpoint_seconds: Positive = 60.0
+    container: str | None = None  # image of every job for --sdm apptainer: a .sif file or docker://...
     seeds: Annotated[list[Natural], Field(min_length=1)] = Field([0, 1])
     data: dict[Label, dict[str, Any]] = Field({})
     models: dict[Label, dict[str, Any]] = Field({})

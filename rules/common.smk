@@ -21,6 +21,11 @@ if workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 
 
+if plan.settings.container:
+
+    container: plan.settings.container
+
+
 wildcard_constraints:
     **plan.constraints(),
 

@@ -70,7 +70,7 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     params = dict(snakemake.params.items())
     step = Step(_files(snakemake.input), _lists(snakemake.input), _files(snakemake.output), params, snakemake.config)
-    name = log.with_suffix("").relative_to("results/logs")
+    name = Path(log.with_suffix("").as_posix().partition("results/logs/")[2])  # storage puts its own folder before it
     try:
         with Lease(CHECKPOINTS / name.parent, name.name, say=say):
             if stub and snakemake.config.get("mode") == "stub":

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 TOP = Path(__file__).resolve().parents[2]
 PROTECTED = ["results/README.md", "results/reference/table.csv"]
@@ -62,6 +63,19 @@ def test_ci_runs_make_test():
     assert os.access(TOP / ".ci" / "run", os.X_OK)
     assert (TOP / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
     assert commands("test")[-1] == '".venv/bin/pytest" '
+
+
+def test_cluster_tests_run_by_themselves_and_install_only_when_told():
+    assert commands("test-cluster")[-1] == 'PRUNELIB_INSTALL_SLURM= ".venv/bin/pytest" -s -m cluster tests/cluster '
+    assert commands("test-cluster", "INSTALL=1")[-1].startswith("PRUNELIB_INSTALL_SLURM=1 ")
+
+
+def test_the_workflow_of_the_repository_host_lints_tests_and_tests_on_a_cluster():
+    jobs = yaml.safe_load((TOP / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    steps = {step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
+    assert {"make lint", "make test"} <= steps
+    assert any("make test-cluster" in step for step in steps)
+    assert all(job["timeout-minutes"] <= 60 for job in jobs.values())
 
 
 def test_help_names_every_target():

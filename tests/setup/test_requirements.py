@@ -18,7 +18,8 @@ TEXT = (ENVS / "requirements.txt").read_text()
 ENTRIES = re.findall(r"^([a-z0-9.-]+)==(\S+)[^\n]*\n((?:    --hash[^\n]*\n)*)", TEXT, re.MULTILINE)
 PINS = {name: version for name, version, _ in ENTRIES}
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-DECLARED = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = [text for extra in PROJECT["optional-dependencies"].values() for text in extra]
+DECLARED = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS]
 STEP_FILES = ["data.yaml", "report.yaml", "torch.yaml"]
 PACKAGE_OF = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "torch_pruning": "torch-pruning"}
 PACKAGE_OF |= {"yaml": "pyyaml"}

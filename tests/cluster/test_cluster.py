@@ -1,0 +1,186 @@
+"""The pipeline on a real SLURM: whatever goes wrong, nothing is lost and the tables are those of a local run."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import QUICK, Job, Pipeline
+from tests.cluster.slurm import Slurm, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+STUB = ("--config", "mode=stub")
+TABLES = ("results/tables/expanders.csv", "results/tables/ising.csv")
+# Every part of the grid in as few jobs as can be: what costs here is Snakemake's start, several times per job.
+PARTS = {
+    "data": ["prepare_data"],
+    "oes": ["oes_mask", "oes_train", "oes_slim"],
+    "expanders": ["expanders_graph", "expanders_diagnose", "expanders_train"],
+    "isomorphic": ["isomorphic_statistics", "isomorphic_prune", "isomorphic_train", "isomorphic_measure"],
+    "ising": ["ising_search", "ising_mask", "ising_train", "ising_compress", "ising_slim"],
+    "report": ["collect_part", "collect", "draw_figures", "build_page"],
+}
+GROUPS = [f"{rule}={part}" for part, rules in PARTS.items() for rule in rules]
+GROUPED = ("--groups", *GROUPS, "--group-components", *(f"{part}=100" for part in PARTS), "--cores", "4")
+
+
+def dense(small: dict[str, Any], seeds: int) -> dict[str, Any]:
+    """So many runs of one part, and one of another."""
+    block = {"tasks": ["classify"], "models": ["vgg"], "methods": ["dense"], "recipe": "train"}
+    blocks = {"expanders": [block | {"seeds": list(range(seeds))}], "ising": [block | {"models": ["resnet"]}]}
+    return small | {"grid": blocks}
+
+
+def training(seed: int) -> str:
+    """The name of one of these runs' training."""
+    return f"expanders/classify/vgg/dense/full/seed{seed}/train"
+
+
+OES, EXPANDERS = "oes/denoise/hourglass/dense/full", "expanders/classify/vgg/expander/degree3"
+OTHER = "ising/classify/resnet/dense/full/seed0/train"
+
+
+def records(slurm: Slurm, since: int) -> list[dict[str, str]]:
+    """What the accounting knows of the jobs after the first so many."""
+    return slurm.sacct()[since:]
+
+
+def one_writer(works: list[Job]) -> None:
+    """Whoever worked on a job began when the one before had ended, or its process was gone."""
+    for before, after in itertools.pairwise(works):
+        assert before.end is None or before.end <= after.begin
+        assert before.end is not None or not Path("/proc", before.process).exists()
+
+
+def test_whole_quick_grid(pipeline: Pipeline, slurm: Slurm) -> None:
+    config = pipeline.path / "config.yaml"
+    config.write_text(config.read_text().replace("[0, 1, 2]", "[0]").replace("[0, 1]", "[0]"))  # one seed of each
+    expected = pipeline.locally(*STUB)
+    before = len(slurm.sacct())
+    options = ("--default-resources", "slurm_account=second", "slurm_partition=second", "--slurm-qos", "soon")
+    pipeline.start(*STUB, *QUICK, *GROUPED, *options)
+    pipeline.finish(500)
+    assert pipeline.checkout.results() == expected
+    assert len(expected) >= 9
+    jobs = records(slurm, before)
+    assert {(job["Account"], job["Partition"], job["QOS"]) for job in jobs} == {("second", "second", "soon")}
+    assert {job["State"] for job in jobs} == {"COMPLETED"}
+    assert set(pipeline.logs()) == {job["JobID"] for job in jobs}  # one log for each, kept
+    assert all(len(works) == 1 for works in pipeline.jobs().values())
+
+
+def test_jobs_that_fail_or_take_too_long_or_too_much_or_are_cancelled(
+    pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]
+) -> None:
+    faults: dict[str, str | float] = {training(0): "fail", training(1): "exceed", training(2): "hang", OTHER: "hang"}
+    pipeline.configure(dense(small, 4), faults)
+    expected = pipeline.locally(*TABLES, *STUB)
+    before = len(slurm.sacct())
+    pipeline.start(*TABLES, *STUB, *QUICK, "--set-resources", "ising_train:runtime=attempt")
+    cancelled = pipeline.path / f"struck-{training(2).replace('/', '-')}"
+    until("the job that is going to be cancelled", 150, cancelled.exists)
+    slurm.ask("scancel", pipeline.jobs()[training(2)][0].slurm)
+    pipeline.finish(420)
+    assert pipeline.checkout.results() == expected
+    jobs = {job["JobID"]: job for job in records(slurm, before)}
+    works = pipeline.jobs()
+
+    def tries(name: str) -> list[dict[str, str]]:
+        return [jobs[work.slurm] for work in works[name]]
+
+    timed = [job for job in jobs.values() if job["Comment"].startswith("rule_ising_train")]
+    for (first, *_, last), state in (
+        (tries(training(0)), "FAILED"),
+        (tries(training(1)), ("FAILED", "OUT_OF_MEMORY")),
+        (tries(training(2)), "CANCELLED"),
+        (timed, "TIMEOUT"),
+    ):
+        assert first["State"].startswith(state) and last["State"] == "COMPLETED"
+        assert first["JobID"] != last["JobID"]  # another allocation, not another try within the first
+        assert (first["ReqMem"], last["ReqMem"]) in (("2000M", "4000M"), ("2000M", "6000M"))
+        assert first["Timelimit"] < last["Timelimit"]
+    assert "exceeded memory limit" in pipeline.logs()[works[training(1)][0].slurm]
+    assert len(works[training(3)]) == 1  # what went well was not done again
+    assert not any("_" in number for number in jobs)  # no array
+
+
+def test_controller_and_accounting_away_and_then_the_node(
+    pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]
+) -> None:
+    pipeline.configure(dense(small, 2), {training(0): 120, training(1): 120})
+    expected = pipeline.locally(*TABLES, *STUB)
+    before = len(slurm.sacct())
+    pipeline.start(*TABLES, *STUB, *QUICK)
+    until("both trainings", 200, lambda: {training(0), training(1)} <= set(pipeline.jobs()))
+    slurm.stop("slurmctld")
+    slurm.stop("slurmdbd")
+    time.sleep(15)  # every query fails; by default the plugin forgets its jobs after half a second of it
+    slurm.start("slurmdbd", "-D")
+    slurm.start("slurmctld", "-D")
+    until("slurmctld", 60, lambda: slurm.ask("scontrol", "ping").returncode == 0)
+    slurm.wait_for_node()
+    # A job that ends in the moment in which its node goes is held by this version of SLURM.
+    until("the end of the other job", 90, lambda: len(slurm.says("squeue", "-h", "-t", "RUNNING").splitlines()) == 2)
+    slurm.ask("scontrol", "update", "NodeName=node", "State=DOWN", "Reason=test")
+    time.sleep(2)
+    slurm.ask("scontrol", "update", "NodeName=node", "State=RESUME")
+    pipeline.finish(400)
+    assert pipeline.checkout.results() == expected
+    assert {job["State"] for job in records(slurm, before)} == {"COMPLETED"}
+    for works in pipeline.jobs().values():
+        one_writer(works)
+
+
+def test_snakemake_killed_and_started_again_while_its_jobs_live_on(
+    pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]
+) -> None:
+    """Real algorithms. The second Snakemake submits what the first one's orphans still work on, and those wait."""
+    fit = {"tasks": ["denoise"], "models": ["hourglass"], "recipe": "fit"}
+    train = {"tasks": ["classify"], "models": ["vgg"], "recipe": "train"}
+    half = {"methods": ["gumbel"], "budgets": ["density0.5"]}
+    graphs = {"methods": ["expander"], "budgets": ["degree3"]}
+    grid = {"oes": [fit | {"methods": ["dense"]}, fit | half], "expanders": [train | graphs]}
+    orphans = [f"{path}/seed0/train" for path in (OES, EXPANDERS)]
+    pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, 90))
+    tables = ("results/tables/oes.csv", "results/tables/expanders.csv")
+    expected = pipeline.locally(*tables)
+    pipeline.start(*tables, *QUICK, *GROUPED)
+    until("both trainings", 300, lambda: set(orphans) <= set(pipeline.jobs()))
+    pipeline.kill()
+    pipeline.start(*tables, *QUICK, *GROUPED)  # the same command, no unlocking
+    pipeline.finish(400)
+    assert pipeline.checkout.results() == expected
+    works, logs = pipeline.jobs(), pipeline.logs()
+    for name in works:
+        one_writer(works[name])
+    for name in orphans:
+        first, second = works[name][0], works[name][-1]
+        assert first.slurm != second.slurm
+        assert f"process {first.process} on" in logs[second.slurm] and "waiting for it" in logs[second.slurm]
+
+
+def test_cluster_generic_profile(pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]) -> None:
+    pipeline.configure(dense(small, 2), {training(0): "fail", training(1): "hang"})
+    expected = pipeline.locally(TABLES[0], *STUB)
+    before = len(slurm.sacct())
+    quick = ("--seconds-between-status-checks", "2", "--latency-wait", "20")
+    where = "--account=second --partition=second"
+    pipeline.start(TABLES[0], *STUB, *quick, profile="cluster-generic", PRUNELIB_SUBMIT=where)
+    hanging = pipeline.path / f"struck-{training(1).replace('/', '-')}"
+    until("the job that is going to be cancelled", 200, hanging.exists)
+    slurm.ask("scancel", pipeline.jobs()[training(1)][0].slurm)
+    pipeline.finish(300)
+    assert pipeline.checkout.results() == expected
+    jobs = records(slurm, before)
+    assert {(job["Account"], job["Partition"]) for job in jobs} == {("second", "second")}
+    by_id = {job["JobID"]: job for job in jobs}
+    for seed, state in ((0, "FAILED"), (1, "CANCELLED")):
+        first, second = (by_id[work.slurm] for work in pipeline.jobs()[training(seed)])
+        assert first["State"].startswith(state) and second["State"] == "COMPLETED"
+        assert (first["ReqMem"], second["ReqMem"]) == ("2000M", "4000M")
+    assert set(pipeline.logs()) == set(by_id)

@@ -1,0 +1,103 @@
+"""What jobs ask for: by the length of their run, by what was measured, more with each attempt, up to a day."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from prunelib.runs import Run
+from prunelib.workflow import resources
+from prunelib.workflow.plan import Plan
+from tests.test_config import SMALL
+
+ROOT = Path(__file__).parents[2]
+RUN = Run("expanders", "classify", "net", "dense", "full", 0)
+
+
+def plan(epochs: int = 2, device: str = "cpu") -> Plan:
+    """One classifier, trained for so many epochs."""
+    raw: dict[str, Any] = copy.deepcopy(SMALL) | {"seeds": [0], "device": device}
+    raw["recipes"]["train"] = {"loop": "classify", "epochs": epochs}
+    raw["models"]["net"] = {"builder": "vgg", "plan": [8, "M", 16], "hidden": 16}
+    block = {"tasks": ["classify"], "models": ["net"], "methods": ["dense"], "recipe": "train"}
+    return Plan(raw | {"grid": {"expanders": [block]}})
+
+
+def asked(found: Plan, step: str, attempt: int = 1) -> tuple[int, int]:
+    """Memory and minutes that a job of the run asks for."""
+    wildcards = SimpleNamespace(**{key: str(getattr(RUN, key)) for key in resources.KEYS})
+    of = found.resources(step)
+    return of["mem_mb"](wildcards, attempt), of["runtime"](wildcards, attempt)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory: nothing has been measured."""
+    monkeypatch.chdir(tmp_path)
+
+
+def measure(seconds: float, megabytes: float, recipe: dict[str, Any], name: str = "train", **more: Any) -> None:
+    """Leave a benchmark of another seed, and its record."""
+    for room, file, text in (
+        ("benchmarks", f"{name}.tsv", f"s\tmax_rss\n{seconds}\t{megabytes}\n"),
+        ("runs", "metrics.json", json.dumps({"settings": {"recipe": recipe}, "provenance": more})),
+    ):
+        folder = Path("results", room, RUN.path).parent / "seed7"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+
+
+def test_minutes_follow_the_length_between_half_an_hour_and_a_day() -> None:
+    minutes = [asked(plan(epochs), "train")[1] for epochs in (1, 10, 20, 1000)]
+    assert minutes == [30, 201, 402, 1440]  # 6.7 minutes an epoch, three times
+
+
+def test_every_attempt_asks_for_as_much_again() -> None:
+    found = plan(10)
+    assert [asked(found, "train", attempt) for attempt in (1, 2, 3)] == [(2000, 201), (4000, 402), (6000, 603)]
+
+
+def test_a_job_that_names_no_run_asks_for_what_its_step_needs() -> None:
+    of = plan().resources("report")
+    assert (of["mem_mb"](SimpleNamespace(), 1), of["runtime"](SimpleNamespace(), 2), of["gpu"]) == (2000, 60, 0)
+
+
+def test_a_gpu_takes_memory_beside_its_own() -> None:
+    found = plan(device="cuda")
+    assert found.resources("train")["gpu"] == 1
+    assert asked(found, "train")[0] == 2000 + resources.GPU_MB
+
+
+def test_what_was_measured_counts_when_the_recipe_is_the_same() -> None:
+    found = plan(200)
+    recipe = found.settings.recipes["train"].model_dump(mode="json")
+    assert asked(found, "train") == (2000, 1440)
+    measure(3600.0, 2400.0, recipe)
+    assert asked(found, "train") == (4000, 180)  # three hours; 1.5 x 2400 MB, in steps of 500
+    measure(3600.0, 2400.0, recipe | {"epochs": 2})
+    assert asked(found, "train") == (2000, 1440)
+    measure(1.0, 50.0, recipe, stub=True)
+    assert asked(found, "train") == (2000, 1440)
+
+
+def test_a_measurement_that_is_no_number_counts_as_nothing() -> None:
+    found = plan()
+    measure(10.0, "-", found.settings.recipes["train"].model_dump(mode="json"))  # type: ignore[arg-type]
+    assert asked(found, "train") == (2000, 30)
+
+
+def test_the_rates_are_the_slowest_of_the_recorded_times() -> None:
+    reference = ROOT / "results" / "reference"
+    masks = pd.read_csv(reference / "oes-mask-curves" / "times.csv").query("step == 'mask'")
+    options = yaml.safe_load((reference / "oes-mask-curves" / "config.yaml").read_text())
+    steps = options["methods"]["gumbel"]["steps"]
+    assert masks["s"].max() / 60 / steps == pytest.approx(resources.MINUTES_PER_STEP, rel=0.03)
+    trained = pd.read_csv(reference / "expanders-cifar" / "times.csv").query("step == 'train'")
+    assert trained["s"].max() / 60 / 2 == pytest.approx(resources.MINUTES_PER_EPOCH, rel=0.03)
