@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from prunelib.commands.status import show
+from prunelib.workflow.costs import Costs
 from prunelib.workflow.lock import guard
 from prunelib.workflow.plan import Plan
 
@@ -11,6 +12,8 @@ try:
     plan = Plan(config)
 except PrunelibError as error:
     raise WorkflowError(f"The configuration can't be used. {error}") from None
+
+costs = Costs(plan)
 
 # Only the process that starts jobs takes the lock; the jobs themselves read this file again. Who only looks needs none.
 looking = workflow.is_main_process and (workflow.output_settings.dryrun or "status" in sys.argv)

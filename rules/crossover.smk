@@ -7,6 +7,7 @@ rule crossover_mask:
         unpack(plan.inputs("crossover", "find_mask")),
     output:
         mask="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
+        spent="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/spent.json",
     log:
         "results/logs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.log",
     benchmark:
@@ -45,7 +46,29 @@ rule crossover_train:
         "../workflow_scripts/train.py"
 
 
+# Time, memory and size of the networks of one task and model, dense and compacted, in turn.
+rule crossover_measure:
+    input:
+        unpack(costs.inputs("crossover")),
+    output:
+        costs="results/costs/crossover/{task}/{model}.json",
+    log:
+        "results/logs/crossover/{task}/{model}/measure.log",
+    benchmark:
+        "results/benchmarks/crossover/{task}/{model}/measure.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: plan.threads("measure")
+    resources:
+        **plan.resources("measure"),
+    params:
+        **costs.params("crossover"),
+    script:
+        "../workflow_scripts/measure_masked.py"
+
+
 rule crossover:
     input:
         plan.finished("crossover"),
+        costs.files("crossover"),
         "results/tables/crossover.csv",

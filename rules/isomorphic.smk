@@ -70,7 +70,7 @@ rule isomorphic_train:
 # Time, memory and size of the networks of one task and model, dense and pruned, in turn.
 rule isomorphic_measure:
     input:
-        unpack(plan.measured),
+        unpack(costs.inputs("isomorphic")),
     output:
         costs="results/costs/isomorphic/{task}/{model}.json",
     log:
@@ -83,7 +83,7 @@ rule isomorphic_measure:
     resources:
         **plan.resources("measure"),
     params:
-        **plan.measure_params(),
+        **costs.params("isomorphic"),
     script:
         "../workflow_scripts/measure.py"
 
@@ -91,5 +91,5 @@ rule isomorphic_measure:
 rule isomorphic:
     input:
         plan.finished("isomorphic"),
-        plan.costs("isomorphic"),
+        costs.files("isomorphic"),
         "results/tables/isomorphic.csv",

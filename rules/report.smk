@@ -10,12 +10,25 @@ SEARCHES = sorted(glob("results/reference/*/search.csv"))  # recorded mask searc
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # beside the published curves
 
 
+# What figures are drawn from besides tables. A file that is not there is a run without a result.
+DRAWN = {
+    "histories": plan.files("history.h5"),
+    "masks": [file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
+    "reference": REFERENCE,
+    "structures": [file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file] + STRUCTURES,
+    "benchmarks": BENCHMARKS,
+    "maps": plan.maps(),
+    "diagnostics": plan.records("diagnostics.json"),
+}
+
+
 rule collect_part:
     input:
         metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
         slim=lambda wildcards: plan.records("slim.json", wildcards.paper),
         diagnostics=lambda wildcards: plan.records("diagnostics.json", wildcards.paper),
-        costs=lambda wildcards: plan.costs(wildcards.paper),
+        spent=lambda wildcards: plan.records("spent.json", wildcards.paper),
+        costs=lambda wildcards: costs.files(wildcards.paper),
     output:
         table="results/tables/{paper}.csv",
     log:
@@ -40,17 +53,19 @@ rule collect:
         metrics=plan.files("metrics.json"),
         slim=plan.records("slim.json"),
         diagnostics=plan.records("diagnostics.json"),
-        costs=plan.costs(),
+        spent=plan.records("spent.json"),
+        costs=costs.files(),
         reference=RECORDED + SEARCHES + BENCHMARKS,
     output:
         all_runs="results/tables/all_runs.csv",
-        summary="results/tables/summary.csv",
-        claims="results/tables/claims.csv",
+        summary=report("results/tables/summary.csv", caption="captions/summary.rst", category="Tables"),
+        claims=report("results/tables/claims.csv", caption="captions/claims.rst", category="Tables"),
         modes="results/tables/modes.csv",
-        scorecard="results/tables/scorecard.csv",
+        scorecard=report("results/tables/scorecard.csv", caption="captions/scorecard.rst", category="Tables"),
         scorecard_points="results/tables/scorecard_points.csv",
         findings="results/tables/findings.csv",
         runtimes="results/provenance/runtimes.csv",
+        times="results/provenance/times.csv",
     log:
         "results/logs/report/collect.log",
     benchmark:
@@ -69,14 +84,15 @@ rule collect:
 rule draw_figures:
     input:
         PUBLISHED,
+        **DRAWN,
         runs="results/tables/all_runs.csv",
-        histories=plan.files("history.h5"),
-        masks=[file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
-        reference=REFERENCE,
-        structures=[file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file] + STRUCTURES,
-        benchmarks=BENCHMARKS,
+        runtimes="results/provenance/runtimes.csv",
     output:
-        expand("results/figures/{name}.{kind}", name=plan.figures(), kind=["svg", "png", "csv"]),
+        expand("results/figures/{name}.{kind}", name=list(plan.figures()), kind=["svg", "csv"]),
+        [
+            report(f"results/figures/{name}.png", caption="captions/figures.rst", category="Figures", labels=labels)
+            for name, labels in plan.figures().items()
+        ],
     log:
         "results/logs/report/draw_figures.log",
     benchmark:
@@ -132,7 +148,7 @@ rule build_page:
         provenance=[file.replace("runs.csv", "provenance.json") for file in RECORDED],
         ranked=sorted(glob("results/reference/*/modes.csv")),
     output:
-        page="results/report/index.html",
+        page=report("results/report/index.html", caption="captions/page.rst", category="Page"),
     log:
         "results/logs/report/build_page.log",
     benchmark:
@@ -153,3 +169,22 @@ rule report:
     input:
         plan.everything(),
         rules.build_page.output,
+
+
+# Draw the figures anew from what the finished runs left; no run is looked at by the workflow, none is made.
+rule figures:
+    log:
+        "results/logs/report/figures.log",
+    benchmark:
+        "results/benchmarks/report/figures.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: plan.threads("report")
+    resources:
+        **plan.resources("report"),
+    params:
+        **{name: list(files) for name, files in DRAWN.items()},
+        runs="results/tables/all_runs.csv",
+        directory="results/figures",
+    script:
+        "../workflow_scripts/draw_figures.py"

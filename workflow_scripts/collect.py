@@ -7,10 +7,10 @@ def main(step: Step) -> None:
     """Call the one function that does it."""
     from prunelib.report.collect import collect
 
-    tables = {name: path for name, path in step.outputs.items() if name != "runtimes"}
+    tables = {name: path for name, path in step.outputs.items() if name not in ("runtimes", "times")}
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
-    more = [step.lists[name] for name in ("slim", "diagnostics", "costs", "reference") if name in step.lists]
+    more = [step.lists.get(name, []) for name in ("slim", "diagnostics", "costs", "reference", "spent")]
     collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), *more)
 
 

@@ -1,16 +1,19 @@
-"""Draw the figures: tables and histories -> SVG, PNG and the CSV behind each."""
+"""Draw the figures: tables and what runs left -> SVG, PNG and the CSV behind each."""
 
 from pathlib import Path
 
 from prunelib.workflow.step import Step, run
 
+LISTS = ("histories", "masks", "reference", "structures", "benchmarks", "maps", "diagnostics")
+
 
 def main(step: Step) -> None:
-    """Call the one function that does it."""
+    """Call the one function that does it, with inputs or, where figures are only drawn anew, with paths in params."""
     from prunelib.report.figures import draw_figures
 
-    histories, *more = (step.lists[name] for name in ("histories", "masks", "reference", "structures", "benchmarks"))
-    draw_figures(step.inputs["runs"].parent, histories, Path(step.params["directory"]), *more)
+    lists = [step.lists.get(name) or [Path(file) for file in step.params.get(name, [])] for name in LISTS]
+    tables = Path(step.inputs.get("runs") or step.params["runs"]).parent
+    draw_figures(tables, lists[0], Path(step.params["directory"]), *lists[1:])
 
 
 if "snakemake" in globals():

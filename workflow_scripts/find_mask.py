@@ -15,6 +15,7 @@ def main(step: Step) -> None:
         step.device,
         checkpoints=step.checkpoints / "search",
         checkpoint_seconds=step.checkpoint_seconds,
+        spent=step.outputs.get("spent"),
     )
 
 

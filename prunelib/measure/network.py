@@ -48,12 +48,19 @@ def measure_networks(
         run.path: {"size": _size(network, task.example.cpu(), path), "timing": {}}
         for (run, network), path in zip(networks.items(), weights, strict=True)
     }
-    for place in [torch.device("cpu"), *([task.device] if task.device.type == "cuda" else [])]:
+    write_costs(networks, task.example, task.device, found, output)
+
+
+def write_costs(
+    networks: Mapping[Run, nn.Module], example: Tensor, device: torch.device, found: Measured, output: Path
+) -> None:
+    """Time the networks in turn, add that to what is ``found`` of each run's path and write it all as JSON."""
+    for place in [torch.device("cpu"), *([device] if device.type == "cuda" else [])]:
         for network in networks.values():
             network.to(place).eval()
         for count in BATCHES:
-            _time(networks, batch_of(task.example, count).to(place), f"{place.type}_batch{count}", found)
-    gpu = torch.cuda.get_device_name(task.device) if task.device.type == "cuda" else None
+            _time(networks, batch_of(example, count).to(place), f"{place.type}_batch{count}", found)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     write_json(output, {"threads": torch.get_num_threads(), "gpu": gpu, "rounds": ROUNDS, "runs": found})
 
 
@@ -87,7 +94,7 @@ def _time(networks: Mapping[Run, nn.Module], batch: Tensor, name: str, found: Me
     """Let every network pass the batch once per round and add its times to ``found``."""
     steps = {run.path: lambda network=network: network(batch) for run, network in networks.items()}
     times = in_turn(steps, ROUNDS, warm_up=WARM_UP, device=batch.device)
-    dense = {run.seed: times[run.path] for run in networks if run.method == "dense"}
+    dense = {run.seed: times[run.path] for run in networks if (run.method, run.budget) == ("dense", "full")}
     for run in networks:
         found[run.path]["timing"] |= {
             f"{name}_{key}": value for key, value in _row(times[run.path], dense.get(run.seed))

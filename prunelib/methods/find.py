@@ -13,6 +13,7 @@ from prunelib.methods.common import Found, as_found
 from prunelib.models.build import global_stream
 from prunelib.seeds import generator
 from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.files import write_json
 from prunelib.tasks.base import Task, alive, open_task
 
 
@@ -24,18 +25,21 @@ def find_mask(
     device: str,
     checkpoints: Path,
     checkpoint_seconds: float,
+    spent: Path | None = None,
 ) -> None:
     """Find the mask of one run and write it to ``output`` with its search history and liveness report.
 
     Attributes of the file: method, settings (JSON), budget, seed, density, alive, why, dead_layers (comma-separated),
     figures (JSON). Its bytes depend on the inputs alone. ``parent``: an earlier run's file, for methods that start from
-    one; ``checkpoints``: directory of its own, for methods that take long. Raises MethodError as the method does.
+    one; ``checkpoints``: directory of its own, for methods that take long; ``spent``: a JSON file for what varies, the
+    wall and CPU seconds (wall_s, cpu_s) that finding the mask took, and the parent's file by its run's path. Raises
+    MethodError as the method does.
     """
     inputs = {"data": Path(data)} | ({"parent": Path(parent)} if parent is not None else {})
     checkpointer = Checkpointer(checkpoints, checkpoint_seconds, identity(settings, inputs))
     task = open_task(settings, data, device)
     found = search(task, settings, parent, checkpointer)
-    mask = found.mask
+    mask, seconds = found.mask, checkpointer.spent()
     report = alive(task, task.build(), mask)
     budget = settings["budget"]
     mask.save(
@@ -51,6 +55,9 @@ def find_mask(
         dead_layers=",".join(report.dead_layers),
         figures=json.dumps(found.figures),
     )
+    if spent is not None:
+        earlier = None if parent is None else "/".join(Path(parent).absolute().parts[-7:])
+        write_json(spent, dict(zip(("wall_s", "cpu_s"), seconds, strict=True)) | {"parent": earlier})
     checkpointer.clear()
 
 

@@ -41,8 +41,10 @@ CAPTIONS = (
         "oes_pictures",
         "oes",
         "The pictures",
-        "Rows of pictures: clean photograph, noisy photograph and the last output of each key method, with crops.",
-        "Last output of one seed, whole and magnified (yellow square), with its PSNR to the clean picture.",
+        "Rows of pictures: clean photograph, noisy photograph and the last output of each key method, with crops and "
+        "maps of their errors.",
+        "Last output of one seed: whole, magnified (yellow square), and how far each pixel is from the clean picture "
+        "(mean over colours). A network that has fitted the noise errs everywhere; one that blurs errs at edges.",
     ),
     Caption(
         "oes_layers",
@@ -68,6 +70,23 @@ CAPTIONS = (
         "Line plot: test accuracy against degree (left) and against kept share of weights (right), per graph family.",
         "Equal degree does not mean equal parameters: RReg has more edges where a layer widens. The right panel "
         "therefore shows the same runs against what they really keep. Bars: ± 1 standard deviation over seeds.",
+    ),
+    Caption(
+        "expanders_masks",
+        "expanders",
+        "The masks, layer by layer",
+        "Grids of dots: per method a row of matrices, one per layer, with a dark dot for every kernel that is kept.",
+        "Each matrix is a layer's graph: inputs across, outputs down. An empty row is an output without input, an "
+        "empty column an input that nothing reads; graph families keep whole kernels, scored masks single weights "
+        "(pale). The CSV counts both per layer.",
+    ),
+    Caption(
+        "expanders_ramanujan",
+        "expanders",
+        "Spectra against the Ramanujan bound",
+        "Line plots: second singular value of every layer's graph over its bound, one line per graph family.",
+        "Below the dotted line a graph's second singular value is within √(dL − 1) + √(dR − 1) of its mean degrees, as "
+        "small as that of a random regular graph. Lines are means, dots seeds; dense layers are left out.",
     ),
     Caption(
         "expanders_spectrum",
@@ -135,9 +154,21 @@ CAPTIONS = (
     Caption(
         "crossover_methods",
         "crossover",
-        "Methods across tasks",
-        "Dot plots: one panel per task and budget, one row per method, its result at equal budget.",
-        "Every mask method on a task of another paper at equal density; best on top. Small dots are seeds.",
+        "What should I use?",
+        "Dot plots: per task the quality of every method, then time to find the mask, parameters, operations and time "
+        "of a pass after compaction; one row per method, best on top.",
+        "Every mask method on both kinds of tasks at equal density; rows stand in the order of the mean rank of "
+        "quality. Large marks are means with ± 1 standard deviation over seeds, small ones seeds. Time to find a mask "
+        "includes what had to be trained before; the last panels are of networks after dead channels are cut out.",
+    ),
+    Caption(
+        "cost_fronts",
+        "cost",
+        "What a parameter buys",
+        "Scatter plots: quality against the share of parameters after compaction, one panel per part, task and model.",
+        "Marks with a name are on the Pareto front of the means: nothing is as small and better. The grey band is one "
+        "pooled standard deviation over seeds deep: what stands in it can't be told from the front here. Bars: ± 1 "
+        "standard deviation both ways.",
     ),
 )
 NAMES = tuple(caption.name for caption in CAPTIONS)

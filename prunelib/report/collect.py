@@ -21,7 +21,9 @@ from prunelib.report.scorecard import scorecard
 from prunelib.report.scorecard_points import COLUMNS as POINT_COLUMNS
 from prunelib.report.scorecard_points import points
 from prunelib.report.summary import SUMMARY_COLUMNS, summarise
-from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, write_table
+from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, read_table, write_table
+from prunelib.report.times import COLUMNS as TIME_COLUMNS
+from prunelib.report.times import time_rows
 from prunelib.report.words import method_order, metric_order
 from prunelib.runs import Budget, Run
 from prunelib.storage.files import read_json
@@ -45,34 +47,39 @@ def collect(
     diagnostics: Sequence[Path] = (),
     costs: Sequence[Path] = (),
     reference: Sequence[Path] = (),
+    spent: Sequence[Path] = (),
 ) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
     ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``slim`` are slim.json
     paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
     ``diagnostics`` are diagnostics.json paths: what they say of a whole network becomes columns named graph_*.
-    ``costs`` are files of ``prunelib.measure.network``: sizes become columns, times go to ``runtimes``.
+    ``costs`` are files of ``prunelib.measure.network``: sizes become columns, times go to ``runtimes``, and so do those
+    of ``spent``, spent.json paths that say how long a run's mask took to find.
     ``reference`` are CSV files of recorded runs, mask searches and benchmarks (below results/reference): evidence too.
     ``tables`` maps names to CSV paths: "all_runs", a part of the grid ("oes" ...) or a name of TABLES. Timing and
-    provenance go to ``runtimes`` only, so equal results give equal bytes.
+    provenance go to ``runtimes`` only, and times over seeds to times.csv beside it, so equal results give equal bytes.
     Raises ArtefactError for a file that is torn or foreign and for a table nobody knows.
     """
     cut = {Path(path).parent: _slim(Path(path)) for path in slim}
     graphs = {Path(path).parent: _graphs(Path(path)) for path in diagnostics}
+    searched = {Path(path).parent: _spent(Path(path)) for path in spent}
     measured = {run: found for path in costs for run, found in _costs(Path(path)).items()}
     records = sorted(
         (
             _record(path)
             | {"slim": cut.get(path.parent, {}), "graphs": graphs.get(path.parent, {})}
+            | {"mask": searched.get(path.parent, {})}
             | {"costs": measured.get("/".join(path.absolute().parent.parts[-6:]), {})}
             for path in map(Path, metrics)
         ),
         key=_order,
     )
-    if runtimes is not None:
-        write_table(runtimes, *_runtime_rows(records))
     rows = [_row(record) for record in records]
     runs = as_table(*_columns_and_rows(rows))
+    if runtimes is not None:
+        write_table(runtimes, *_runtime_rows(records))
+        write_table(Path(runtimes).with_name("times.csv"), TIME_COLUMNS, time_rows(runs, read_table(runtimes)))
     recorded = Reference.read(reference)
     for name, path in tables.items():
         if name in TABLES:
@@ -144,6 +151,14 @@ def _costs(path: Path) -> dict[str, dict[str, Any]]:
     return {run: found | {"timing": found["timing"] | shared} for run, found in record.get("runs", {}).items()}
 
 
+def _spent(path: Path) -> dict[str, Any]:
+    """Read how long one mask took to find; nothing where that was not run, or is a stand-in of stub mode."""
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise ArtefactError(f"{path}: not the time of a mask search; delete it and run again.")
+    return {name: record[name] for name in ("wall_s", "cpu_s", "parent") if name in record}
+
+
 def _graphs(path: Path) -> dict[str, Any]:
     """Read what one diagnostics.json says of the whole network, by the names of its columns."""
     record = read_json(path)
@@ -176,6 +191,7 @@ def _runtime_rows(records: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[
         times = {name: (record.get("timing") or {}).get(name) for name in TIMES}
         times |= {f"slim.{name}": value for name, value in (record["slim"].get("timing") or {}).items()}
         times |= {f"cost.{name}": value for name, value in record["costs"].get("timing", {}).items()}
+        times |= {f"mask.{name}": value for name, value in record["mask"].items()}
         row = {"path": Run(**labels).path, "paper": labels["paper"], "status": record["status"], **times}
         rows.append(row | _flat(record.get("provenance") or {}))
     seen = {key for row in rows for key in row} - {"path", "paper", "status", *TIMES}

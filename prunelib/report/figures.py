@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from prunelib.report.crossover import crossover
 from prunelib.report.figures_classify import expanders_degree, ising_kept, ising_search, isomorphic_modes
-from prunelib.report.figures_crossover import crossover_methods
+from prunelib.report.figures_crossover import crossover_methods, fronts
 from prunelib.report.figures_energy import BENCHMARK, ising_energy
+from prunelib.report.figures_graphs import expanders_masks, expanders_ramanujan, read_graphs
 from prunelib.report.figures_isomorphic import isomorphic_scores, isomorphic_widths
 from prunelib.report.figures_oes import oes_curves, oes_final
 from prunelib.report.figures_pictures import oes_pictures
@@ -25,8 +27,10 @@ from prunelib.report.tables import read_table
 
 @dataclass(frozen=True)
 class Results:
-    """What figures are drawn from: all runs, histories, kept entries per layer, recorded mask searches, widths, and
-    recorded benchmarks by name.
+    """What figures are drawn from.
+
+    All runs, histories, kept entries per layer, recorded mask searches, widths; masks' files for their maps, their
+    graphs layer by layer, the crossover, and recorded benchmarks by name.
     """
 
     runs: pd.DataFrame
@@ -35,6 +39,9 @@ class Results:
     reference: pd.DataFrame
     structures: pd.DataFrame
     benchmarks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    maps: Sequence[Path] = ()
+    graphs: pd.DataFrame = field(default_factory=lambda: read_graphs([]))
+    crossover: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def _of(draw: Callable[[pd.DataFrame, Sequence[History]], Drawing | None]) -> Callable[[Results], Drawing | None]:
@@ -49,6 +56,8 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "oes_layers": lambda results: oes_layers(results.layers),
     "oes_published": lambda results: oes_published(results.runs, results.reference),
     "expanders_degree": _of(expanders_degree),
+    "expanders_masks": lambda results: expanders_masks(results.maps),
+    "expanders_ramanujan": lambda results: expanders_ramanujan(results.graphs),
     "expanders_spectrum": lambda results: expanders_spectrum(results.runs),
     "isomorphic_modes": _of(isomorphic_modes),
     "isomorphic_widths": lambda results: isomorphic_widths(results.structures),
@@ -56,7 +65,8 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "ising_kept": _of(ising_kept),
     "ising_search": _of(ising_search),
     "ising_energy": lambda results: ising_energy(results.runs, results.benchmarks.get(BENCHMARK)),
-    "crossover_methods": _of(crossover_methods),
+    "crossover_methods": lambda results: crossover_methods(results.crossover),
+    "cost_fronts": lambda results: fronts(results.runs),
 }
 
 
@@ -68,17 +78,21 @@ def draw_figures(
     reference: Iterable[Path] = (),
     structures: Iterable[Path] = (),
     benchmarks: Iterable[Path] = (),
+    maps: Iterable[Path] = (),
+    diagnostics: Iterable[Path] = (),
 ) -> None:
     """Write <name>.svg, .png and .csv for every figure of prunelib.report.captions into ``output``.
 
-    ``tables`` is the directory of all_runs.csv; ``histories`` are history.h5 paths, ``masks`` mask.h5 paths,
-    ``structures`` pruned.json paths (absent ones are skipped), ``reference`` CSV files of recorded mask searches,
-    ``benchmarks`` those of recorded benchmarks. A figure
-    without data is a card that says so and an empty CSV, so that the set of files never varies.
+    ``tables`` is the directory of all_runs.csv, beside provenance/runtimes.csv; ``histories`` are history.h5 paths,
+    ``masks`` and ``maps`` mask.h5 paths, ``structures`` pruned.json paths, ``diagnostics`` diagnostics.json paths
+    (absent ones are skipped), ``reference`` CSV files of recorded mask searches, ``benchmarks`` those of
+    recorded benchmarks. A figure without data is a card that says so and an empty CSV, so that the set of files never varies. Only the crossover's figure shows times.
     """
-    runs = read_table(Path(tables) / "all_runs.csv")
+    runs, tables = read_table(Path(tables) / "all_runs.csv"), Path(tables)
+    table = crossover(runs, read_table(tables.parent / "provenance" / "runtimes.csv"))
     files = read_histories(histories), read_layers(masks), read_reference(reference), read_structures(structures)
-    results = Results(runs, *files, {path.stem: read_table(path) for path in map(Path, benchmarks)})
+    recorded = {path.stem: read_table(path) for path in map(Path, benchmarks)}
+    results = Results(runs, *files, recorded, list(map(Path, maps)), read_graphs(diagnostics), table)
     with style():
         for name, draw in FIGURES.items():
             save(draw(results) or placeholder("No finished run to draw yet."), name, Path(output))

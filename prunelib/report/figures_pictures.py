@@ -1,4 +1,4 @@
-"""Pictures of Optimal Eye Surgeon: what each method's generator draws in the end, whole and as a crop."""
+"""Pictures of Optimal Eye Surgeon: what each method's generator draws in the end, a crop of it, and its errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from prunelib.report.words import SOURCE, method_name, method_order
 MAX_TASKS = 4
 MAX_METHODS = 4
 ZOOM = 3  # the crop is a third of the picture's side
+ERRORS = "magma"  # from black (none) over red to pale yellow; its brightness alone tells the size too
+MOST = 0.25  # the error, of the whole range of a pixel, that is drawn as the largest
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,33 @@ class Picture:
 
 
 def oes_pictures(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | None:
-    """Pictures of one seed per task: clean, noisy, then each key method's last output, whole and as a crop."""
+    """Pictures of one seed per task: clean, noisy, then each key method's last output: whole, as a crop, its errors.
+
+    An error is the mean over colours of the absolute difference to the clean picture, in [0, 1] units of a pixel.
+    """
     tasks = list(_rows(runs, histories))[:MAX_TASKS]
     if not tasks:
         return None
     widest = max(len(row) for row in tasks)
-    figure = Figure(figsize=(WIDTH, len(tasks) * (2 * WIDTH / widest + 0.4)), layout="constrained")
-    grid = figure.subplots(2 * len(tasks), widest, squeeze=False)
+    figure = Figure(figsize=(WIDTH, len(tasks) * (3 * WIDTH / widest + 0.4)), layout="constrained")
+    grid = figure.subplots(3 * len(tasks), widest, squeeze=False)
     numbers = []
     for axes in grid.flat:
         axes.set_axis_off()
     for index, pictures in enumerate(tasks):
         corner, side = detailed_crop(pictures[0].pixels)
         for column, picture in enumerate(pictures):
-            _draw(grid[2 * index][column], grid[2 * index + 1][column], picture, corner, side)
+            whole, zoom, map_ = (grid[3 * index + row][column] for row in range(3))
+            _draw(whole, zoom, picture, corner, side)
+            errors = error_map(picture.pixels, pictures[0].pixels)
+            if column:
+                scale = map_.imshow(errors, cmap=ERRORS, vmin=0, vmax=MOST, interpolation="nearest")
             row = {"picture": picture.title.replace("\n", " "), "seed": picture.seed, "psnr": picture.psnr}
-            numbers.append(row | {"crop_row": corner[0], "crop_column": corner[1], "crop_side": side})
+            row |= {"crop_row": corner[0], "crop_column": corner[1], "crop_side": side}
+            numbers.append(row | {"error_mean": errors.mean(), "error_max": errors.max()})
+        said = f"absolute error (0 to 1), from {MOST} on alike"
+        bar = figure.colorbar(scale, ax=grid[3 * index + 2][0], location="left", fraction=0.5, aspect=8)
+        bar.set_label(said.replace(", ", ",\n"), fontsize=8)
     return Drawing(figure, pd.DataFrame(numbers))
 
 
@@ -60,6 +73,11 @@ def detailed_crop(pixels: np.ndarray) -> tuple[tuple[int, int], int]:
         for column in range(0, pixels.shape[1] - side + 1, step)
     ]
     return max(corners, key=lambda at: grey[at[0] : at[0] + side, at[1] : at[1] + side].std()), side
+
+
+def error_map(pixels: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Return the mean over colours of the absolute difference of two (H, W, 3) uint8 pictures, (H, W) in [0, 1]."""
+    return np.abs(pixels.astype(float) - clean.astype(float)).mean(axis=2) / 255
 
 
 def _draw(whole: Axes, zoom: Axes, picture: Picture, corner: tuple[int, int], side: int) -> None:

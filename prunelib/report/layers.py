@@ -1,4 +1,4 @@
-"""Kept entries per tensor of a run's mask, read from mask.h5 without loading a network."""
+"""What a run's mask keeps of every tensor, counted or channel by channel, read from mask.h5 without a network."""
 
 from __future__ import annotations
 
@@ -35,3 +35,18 @@ def _rows(path: Path) -> list[dict[str, object]]:
             kept = int(np.unpackbits(stored[()])[:numel].sum())
             rows.append(labels | {"index": index, "tensor": stored.attrs["name"], "kept": kept, "numel": numel})
     return rows
+
+
+def read_maps(path: Path) -> dict[str, np.ndarray]:
+    """Return, by tensor in network order, which share of each kernel (output, input channel) a mask keeps: (O, I).
+
+    Tensors of one axis are left out. Raises ArtefactError for a file that is torn, damaged or no mask.
+    """
+    maps = {}
+    with reading(path, MASK, STUB) as file:
+        for stored in file["masks"].values() if "masks" in file else ():
+            shape = tuple(int(side) for side in stored.attrs["shape"])
+            if len(shape) > 1:
+                bits = np.unpackbits(stored[()])[: int(np.prod(shape, dtype=np.int64))]
+                maps[str(stored.attrs["name"])] = bits.reshape(*shape[:2], -1).mean(axis=2)
+    return maps

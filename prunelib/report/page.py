@@ -47,6 +47,8 @@ def build_page(
             version=__version__,
             overview=sections.overview(runs, times),
             sections=[sections.section(part, runs, times, judgements.get(part.key), tables, figures) for part in parts],
+            costs={"figures": sections.figures_of("cost", figures)},
+            limits={"lost": sections.MOST_LOST},
             recorded=recorded(reference),
             benchmarks=benchmarks(measured),
             runs=page_tables.runs_table(times),
@@ -62,10 +64,12 @@ def build_page(
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["most_rows"] = sections.MOST_ROWS
+    return environment

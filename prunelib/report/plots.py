@@ -64,6 +64,10 @@ class Look:
     marker: str
 
 
+# Tasks side by side in one panel, whatever they are.
+TASK_LOOKS = (Look("#0173b2", "o"), Look("#de8f05", "s"), Look("#029e73", "^"), Look("#cc78bc", "D"))
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw inside this context: seaborn's white grid with this project's sizes and colours."""

@@ -12,6 +12,7 @@ from prunelib.report.captions import CAPTIONS, Caption
 from prunelib.report.check import EQUAL_WITHIN, MIN_SEEDS
 from prunelib.report.findings_table import read_findings
 from prunelib.report.judge import Judgement, Result
+from prunelib.report.page_crossover import absent_table, crossover_tables
 from prunelib.report.page_isomorphic import modes_tables, speed_tables
 from prunelib.report.page_more import scorecard_table, slim_table
 from prunelib.report.page_tables import (
@@ -30,6 +31,8 @@ from prunelib.report.page_tables import (
 from prunelib.report.papers import COST, GRAPHS, PARTS, SEARCH, Part
 from prunelib.report.words import duration
 
+SVG_BYTES = 600_000  # a larger drawing is shown as pixels
+MOST_ROWS, MOST_LOST = 300, 100  # rows of a table, and runs without a result, that the page shows
 MEANING = {
     "holds": "Every comparison that this claim rests on came out in its favour here.",
     "partly": "Some of the comparisons that this claim rests on came out in its favour here, others did not.",
@@ -86,11 +89,13 @@ def section(
         "costs": results_tables(mine, runtimes, COST, "Size and cost"),
         "searches": _where_measured(mine, runtimes, SEARCH, "Mask search"),
         "graphs": _where_measured(mine, runtimes, GRAPHS, "Masks as graphs"),
+        "crossover": crossover_tables(mine, runtimes) if part.key == "crossover" else [],
+        "absent": absent_table() if part.key == "crossover" else None,
         "modes": modes_tables(tables / "modes.csv") if part.key == "isomorphic" else [],
         "slim": slim_table(mine, runtimes),
         "speeds": speed_tables(mine, runtimes),
         "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
-        "figures": [_figure(caption, figures) for caption in CAPTIONS if caption.part == part.key],
+        "figures": figures_of(part.key, figures),
         "lost": lost_runs(mine),
     }
 
@@ -145,11 +150,19 @@ def is_stub(runtimes: pd.DataFrame) -> bool:
 
 def rules() -> dict[str, str]:
     """Return the numbers of the verdict rules for the page's explanation."""
-    return {"pairs": str(MIN_SEEDS), "equal": f"{100 * EQUAL_WITHIN:g} %"}
+    return {"pairs": str(MIN_SEEDS), "equal": f"{100 * EQUAL_WITHIN:g} %", "alike": "0.1 dB or one point"}
+
+
+def figures_of(part: str, figures: Path) -> list[dict[str, Any]]:
+    """Return the figures of one part, each with its caption, picture and numbers as data URIs."""
+    return [_figure(caption, figures) for caption in CAPTIONS if caption.part == part]
 
 
 def _figure(caption: Caption, figures: Path) -> dict[str, Any]:
+    """A picture whose SVG is large shows as PNG, so that a grid of thousands of runs still makes a page to send."""
     source = figures / f"{caption.name}.csv"
     drawn = source.is_file() and source.stat().st_size > 1
-    uris = {"svg": data_uri(figures / f"{caption.name}.svg", "image/svg+xml"), "csv": data_uri(source, "text/csv")}
-    return {"caption": caption, "drawn": drawn and bool(uris["svg"]), **uris}
+    vector, pixels = figures / f"{caption.name}.svg", figures / f"{caption.name}.png"
+    small = not vector.is_file() or vector.stat().st_size <= SVG_BYTES
+    image = data_uri(vector, "image/svg+xml") if small else data_uri(pixels, "image/png")
+    return {"caption": caption, "drawn": drawn and bool(image), "image": image, "csv": data_uri(source, "text/csv")}

@@ -164,6 +164,7 @@ METHODS: dict[str, str] = {
     "uniform": "Uniform",
     "ising": "Ising energy",
     "margin": "Margin energy",
+    "gates": "Gates",
     "deep-compression": "Deep Compression",
 }
 
@@ -175,6 +176,9 @@ VARIANTS = {
     "repaired": "repaired",
     "upstream": "authors' code",
     "iterative": "in rounds",
+    "short": "short search",
+    "once": "one round",
+    "margin": "margin energy",
     "leaky": "leaky",
     "shared": "shared graphs",
     "80k": "80\N{NARROW NO-BREAK SPACE}000 steps",
@@ -198,6 +202,7 @@ COLOURS: dict[str, str] = {
     "local": "#029e73",
     "ising": "#0173b2",
     "margin": "#de8f05",
+    "gates": "#cc78bc",
     "magnitude": "#029e73",
     "trained-magnitude": "#029e73",
     "random": "#029e73",

@@ -165,34 +165,6 @@ class Plan:
         code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
         return {"settings": settings, "code": code, "mode": self.settings.mode}
 
-    def measured(self, wildcards: Any) -> dict[str, Any]:
-        """Input files of the job that measures a task's and model's networks side by side, dense and pruned."""
-        runs = self._group(wildcards)
-        smaller = [run for run in runs if self.stage(run) == "structure"]
-        structures = [path(run, f"pruned.{kind}") for kind in ("safetensors", "json") for run in smaller]
-        weights = [path(run, "weights.safetensors") for run in runs]
-        return {"data": data_path(self.grid.data(runs[0])), "weights": weights, "structures": structures}
-
-    def measure_params(self) -> dict[str, Callable[[Any], Any]]:
-        """Return the params of the rule that measures networks: their task and model, its code, the mode."""
-
-        def all_of(wildcards: Any) -> dict[str, Any]:
-            found = self.params_of(self._group(wildcards)[0], "measure")
-            kept = {name: found["settings"][name] for name in ("task", "model", "seed")}
-            return found | {"settings": kept}
-
-        return {name: lambda wildcards, name=name: all_of(wildcards)[name] for name in ("settings", "code", "mode")}
-
-    def costs(self, paper: str | None = None) -> list[str]:
-        """What says how much networks cost: one file per task and model of structural pruning."""
-        runs = [run for run in self.grid.of("isomorphic") if paper in (None, "isomorphic")]
-        return sorted({f"results/costs/isomorphic/{run.task}/{run.model}.json" for run in runs})
-
-    def _group(self, wildcards: Any) -> list[Run]:
-        """The isomorphic runs of one task and model, dense ones first."""
-        runs = [run for run in self.grid.of("isomorphic") if (run.task, run.model) == (wildcards.task, wildcards.model)]
-        return sorted(runs, key=lambda run: (self.stage(run) == "structure", run))
-
     def data(self) -> list[str]:
         """Every data set the grid uses."""
         return sorted({data_path(self.grid.data(run)) for run in self.grid.runs})
@@ -228,7 +200,8 @@ class Plan:
     def finished(self, paper: str) -> list[str]:
         """The files that say all runs of one paper are done.
 
-        Metrics; slim networks where channels may be dead; diagnostics of the expanders' masks, whatever method's.
+        Metrics; slim networks where channels may be dead; diagnostics of the expanders' masks, whatever method's; how
+        long the crossover's masks took to find.
         """
         files = []
         for run in self.grid.of(paper):
@@ -237,6 +210,8 @@ class Plan:
                 files.append(path(run, "slim.json"))
             if paper == "expanders" and self.stage(run) == "mask":
                 files.append(path(run, "diagnostics.json"))
+            if paper == "crossover" and self.stage(run) == "mask":
+                files.append(path(run, "spent.json"))
         return files
 
     def _slims(self, run: Run) -> bool:
@@ -269,9 +244,15 @@ class Plan:
         """The parts of the grid that have runs."""
         return [part for part in self.settings.grid if self.grid.of(part)]
 
-    def figures(self) -> tuple[str, ...]:
-        """Names of the report's figures."""
-        return captions.NAMES
+    def maps(self) -> list[str]:
+        """The masks that are drawn kernel by kernel: those of the expanders' part of its first seed."""
+        runs = [run for run in self.grid.of("expanders") if self.stage(run) == "mask"]
+        first = min((run.seed for run in runs), default=0)
+        return [path(run, "mask.h5") for run in runs if run.seed == first]
+
+    def figures(self) -> dict[str, dict[str, str]]:
+        """Names of the report's figures, and what Snakemake's own report calls them."""
+        return {caption.name: {"part": caption.part, "figure": caption.title} for caption in captions.CAPTIONS}
 
     def threads(self, step: str) -> int:
         """Threads of one job of a step: training steps use the configured number in each process, the rest one."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prunelib.runs import Run
+from prunelib.workflow.costs import Costs
 from prunelib.workflow.plan import Plan, path
 from tests.test_config import SMALL
 from tests.workflow.conftest import Checkout
@@ -85,13 +86,13 @@ def test_networks_of_one_task_and_model_are_measured_in_one_job_dense_ones_first
     raw = copy.deepcopy(SMALL)
     raw["recipes"]["train"] = {"loop": "classify"}
     plan = Plan(raw | {"grid": {"isomorphic": [shared | block for block in blocks]}})
-    assert plan.costs() == [f"results/costs/isomorphic/classify/{name}.json" for name in ("resnet_small", "vgg")]
-    assert plan.costs("oes") == []
+    assert Costs(plan).files() == [f"results/costs/isomorphic/classify/{name}.json" for name in ("resnet_small", "vgg")]
+    assert Costs(plan).files("oes") == []
     job = SimpleNamespace(task="classify", model="vgg")
-    files, dense = plan.measured(job), Run("isomorphic", "classify", "vgg", "dense", "full", 1)
+    files, dense = Costs(plan).inputs_of("isomorphic", job), Run("isomorphic", "classify", "vgg", "dense", "full", 1)
     assert files["weights"][1] == path(dense, "weights.safetensors") and len(files["weights"]) == 4
     assert [Path(file).name for file in files["structures"]] == ["pruned.safetensors"] * 2 + ["pruned.json"] * 2
-    settings = plan.measure_params()["settings"](job)
+    settings = Costs(plan).params("isomorphic")["settings"](job)
     assert settings.keys() == {"task", "model", "seed"}
 
 

@@ -1,4 +1,7 @@
-// Headers of tables become buttons that sort by each cell's data-sort value; without scripts the tables just stay as they are.
+// Headers of tables become buttons that sort by each cell's data-sort value, and a long table gets a search field; without
+// scripts the tables just stay as they are.
+const LONG = 12;
+
 for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("thead th").forEach((header, index) => {
     const button = document.createElement("button");
@@ -7,21 +10,28 @@ for (const table of document.querySelectorAll("table.sortable")) {
     header.replaceChildren(button);
     button.addEventListener("click", () => sortBy(table, header, index));
   });
+  if (table.tBodies[0].rows.length > LONG) addSearch(table);
 }
 
-// A long table gets a field that leaves only the rows with the words typed in it.
-for (const box of document.querySelectorAll(".filterable")) {
+// Show the rows with every word typed, say how many there are.
+function addSearch(table) {
   const label = document.createElement("label");
   const field = document.createElement("input");
+  const found = document.createElement("output");
+  const line = document.createElement("p");
+  const rows = [...table.tBodies[0].rows];
   field.type = "search";
+  line.className = "search";
   label.append("Show rows with ", field);
-  box.prepend(label);
+  line.append(label, " ", found);
+  table.closest(".table").prepend(line);
   field.addEventListener("input", () => {
     const words = field.value.toLowerCase().split(/\s+/);
-    for (const row of box.querySelectorAll("tbody tr")) {
+    for (const row of rows) {
       const text = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
+    found.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
   });
 }
 
