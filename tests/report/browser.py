@@ -23,6 +23,7 @@ def opened(page: Path, width: int, scheme: str = "light") -> Iterator:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        context.set_default_timeout(120_000)  # a busy machine is no failure
         tab = context.new_page()
         tab.said = []
         tab.on("console", lambda message: tab.said.append(message.text))
