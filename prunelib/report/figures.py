@@ -86,7 +86,8 @@ def draw_figures(
     ``tables`` is the directory of all_runs.csv, beside provenance/runtimes.csv; ``histories`` are history.h5 paths,
     ``masks`` and ``maps`` mask.h5 paths, ``structures`` pruned.json paths, ``diagnostics`` diagnostics.json paths
     (absent ones are skipped), ``reference`` CSV files of recorded mask searches, ``benchmarks`` those of
-    recorded benchmarks. A figure without data is a card that says so and an empty CSV, so that the set of files never varies. Only the crossover's figure shows times.
+    recorded benchmarks. A figure without data is a card that says so and an empty CSV, so that the set of files never
+    varies. Only the crossover's figure shows times.
     """
     runs, tables = read_table(Path(tables) / "all_runs.csv"), Path(tables)
     table = crossover(runs, read_table(tables.parent / "provenance" / "runtimes.csv"))

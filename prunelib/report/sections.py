@@ -96,7 +96,7 @@ def section(
         "speeds": speed_tables(mine, runtimes),
         "download": data_uri(tables / f"{part.key}.csv", "text/csv"),
         "figures": figures_of(part.key, figures),
-        "lost": lost_runs(mine),
+        "lost": lost_runs(mine, part.columns),
     }
 
 
@@ -125,10 +125,16 @@ def meaning(judgement: Judgement) -> str:
     return " ".join(said)
 
 
-def lost_runs(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the runs that gave no result, with the cause."""
-    lost = runs[runs.status != "ok"]
-    return [{"path": path_of(row), "status": row.status, "why": row.why} for row in lost.itertuples()]
+def lost_runs(runs: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the runs that gave no result, with the cause; one that finished with none of ``columns`` is no number."""
+    known = [name for name in columns if name in runs]
+    empty = runs[known].isna().all(axis=1) if known else pd.Series(True, runs.index)
+    lost = [
+        {"path": path_of(row), "status": row.status, "why": row.why} for row in runs[runs.status != "ok"].itertuples()
+    ]
+    for row in runs[(runs.status == "ok") & empty].itertuples():
+        lost.append({"path": path_of(row), "status": "dead", "why": "it finished, and its result is no number (NaN)"})
+    return lost
 
 
 def provenance(runtimes: pd.DataFrame) -> list[tuple[str, str]]:

@@ -1,11 +1,9 @@
 import numpy as np
-import pandas as pd
 import pytest
 
 from prunelib.errors import ArtefactError
 from prunelib.report import captions
 from prunelib.report.figures import FIGURES, Results, draw_figures
-from prunelib.report.figures_graphs import read_graphs
 from prunelib.report.figures_pictures import detailed_crop
 from prunelib.report.figures_published import oes_published, read_reference
 from prunelib.report.histories import frame_of, read_histories
@@ -159,9 +157,6 @@ def test_curves_are_split_into_main_lines_and_other_masks(tree):
             read_layers([]),
             read_reference([]),
             read_structures([]),
-            [],
-            read_graphs([]),
-            pd.DataFrame(),
         )
     )
     main, others = (
