@@ -79,9 +79,7 @@ METRICS: dict[str, Metric] = {
         Metric("macs_compact", "MMACs, compact", "million multiply-accumulates of the smaller network", "", 2, 1e-6),
         _count("parameters_slim", "Parameters, slimmed", "parameters of the slimmed network as it was saved"),
         Metric("macs_slim", "MMACs, slimmed", "million multiply-accumulates of the slimmed network", "", 2, 1e-6),
-        Metric(
-            "macs_torch_pruning", "MMACs, torch-pruning", "by the counter of the papers: norms, biases too", "", 2, 1e-6
-        ),
+        Metric("macs_torch_pruning", "MMACs, torch-pruning", "by the papers' counter: norms, biases too", "", 2, 1e-6),
         _percent("top1_shared", "Top-1, shared", "test accuracy with shared weights, before those train"),
         Metric("loss_start", "Loss before", "test loss of the pruned network, before its weights are shared", "", 3),
         Metric("loss_shared", "Loss, shared", "test loss with shared weights, before those train", "", 3),
@@ -176,9 +174,6 @@ VARIANTS = {
     "repaired": "repaired",
     "upstream": "authors' code",
     "iterative": "in rounds",
-    "short": "short search",
-    "once": "one round",
-    "margin": "margin energy",
     "leaky": "leaky",
     "shared": "shared graphs",
     "80k": "80\N{NARROW NO-BREAK SPACE}000 steps",
