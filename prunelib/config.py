@@ -17,12 +17,20 @@ from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from prunelib import options as option_types
 from prunelib import registry
-from prunelib.errors import ConfigError, nearest
+from prunelib.errors import ConfigError, brief, nearest
 from prunelib.expand import expanded
 from prunelib.options import Count, Fraction, Natural, Positive
 from prunelib.recipes import ClassifyRecipe, Distill, FitRecipe, Label, Mix, Recipe, Strict, Transform
 
 Section = Literal["data", "models", "methods", "tasks"]
+LONGEST = 2**18  # bytes of a configuration file; the papers' whole grids take 25 000
+ODD = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)  # PyYAML's, for dates and numbers that are none
 PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
 
 
@@ -121,8 +129,10 @@ SECTIONS: dict[Section, tuple[str, str]] = {
 def read(file: str | Path) -> dict[str, Any]:
     """Read a configuration file; raises ConfigError, naming file and line, when it is missing or no YAML mapping."""
     try:
+        if Path(file).stat().st_size > LONGEST:
+            raise ConfigError(f"{file}: has over {LONGEST:,} bytes; write lists with 'each' and patterns instead.")
         raw = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, *ODD) as error:
         raise ConfigError(f"{file}: can't be read as YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: holds {type(raw).__name__}; a configuration is a mapping of keys.")
@@ -167,7 +177,7 @@ def _checked(value: Any, annotation: str, where: str) -> Any:
         return adapter.validate_python(value, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{where}: got {value!r}. {first['msg']}; it must be {annotation}.") from None
+        raise ConfigError(f"{where}: got {brief(value)}. {first['msg']}; it must be {annotation}.") from None
 
 
 def _explain(error: ValidationError, raw: Mapping[str, Any]) -> str:
@@ -179,18 +189,18 @@ def _explain(error: ValidationError, raw: Mapping[str, Any]) -> str:
     more = f" ({len(faults) - 1} more after this one.)" if len(faults) > 1 else ""
     if first["type"] == "extra_forbidden":
         allowed = _keys_beside(path, raw)
-        hint = nearest(str(path[-1]), allowed)
+        hint = nearest(str(path[-1]) if path else "", allowed)
         return f"{where}: unknown key.{hint} Allowed: {', '.join(sorted(allowed))}.{more}"
     if first["type"] == "missing":
         return f"{where}: missing; it has no default.{more}"
-    return f"{where}: got {first['input']!r}. {first['msg']}.{more}"
+    return f"{where}: got {brief(first['input'])}. {first['msg']}.{more}"
 
 
 def _keys_beside(path: list[Any], raw: Mapping[str, Any]) -> list[str]:
     """Return the keys allowed where an unknown one stands."""
-    if path[0] == "recipes" and len(path) > 2:
+    if path[:1] == ["recipes"] and len(path) > 2:
         loop = raw["recipes"][path[1]].get("loop")
         parts = {"transform": Transform, "mix": Mix, "distill": Distill}
         whole = FitRecipe if loop == "fit_image" else ClassifyRecipe
         return list((parts[path[2]] if len(path) > 3 and path[2] in parts else whole).model_fields)
-    return list({"grid": Block, "denoise": Pictures}.get(path[0], Settings).model_fields)
+    return list({"grid": Block, "denoise": Pictures}.get(str(path[0]) if path else "", Settings).model_fields)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PrunelibError(Exception):
@@ -38,3 +40,21 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return a hint such as " Did you mean 'density'?" for the closest allowed word, or nothing."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class _Brief(reprlib.Repr):
+    """Shows a value without writing all of it out, which of hostile ones could take for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = 20
+        self.maxlevel, self.maxstring, self.maxother = 4, 200, 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Show a number; Python refuses to spell out those of thousands of digits."""
+        return repr(x) if x.bit_length() < 128 else f"an integer of {x.bit_length()} bits"
+
+
+def brief(value: Any) -> str:
+    """Return ``repr(value)``, cut short where it is long or deep."""
+    return _Brief().repr(value)[:500]

@@ -8,15 +8,18 @@ stands for the four tasks denoise-pepper-s0.05 ... denoise-lena-s0.1; in the gri
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
-from prunelib.errors import ConfigError, nearest
+from prunelib.errors import ConfigError, brief, nearest
 
 LABELLED = ("data", "models", "methods", "tasks")
+LARGEST, DEEPEST = 1_000_000, 50  # values of a configuration with aliases written out, and their depth
+LABELS = 100_000  # that one entry may stand for
 PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -26,6 +29,7 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     Raises ConfigError for a malformed ``each``, a placeholder it does not name, a label that comes out twice, or a
     pattern that fits no label.
     """
+    _check_size(raw)
     full = dict(raw)
     for section in LABELLED:
         if isinstance(full.get(section), Mapping):
@@ -34,6 +38,29 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(grid, Mapping):
         full["grid"] = {part: _blocks(f"grid.{part}", blocks, full) for part, blocks in grid.items()}
     return full
+
+
+def _check_size(raw: Any) -> None:
+    """Refuse what YAML's aliases can stand for: values without end, deep ones, ones in circles.
+
+    Counted is what would be there with every alias written out.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, depth: int) -> int:
+        if not isinstance(value, Mapping | list | tuple | set):
+            if isinstance(value, int) and value.bit_length() > 64:
+                raise ConfigError(f"The configuration holds a number of {value.bit_length()} bits; 64 are enough.")
+            return 1
+        if depth > DEEPEST:
+            raise ConfigError(f"The configuration is nested over {DEEPEST} levels deep, or in a circle.")
+        if id(value) not in sizes:
+            items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+            sizes[id(value)] = 1 + sum(size(item, depth + 1) for item in items)
+        return sizes[id(value)]
+
+    if size(raw, 0) > LARGEST:
+        raise ConfigError(f"The configuration's aliases stand for over {LARGEST:,} values.")
 
 
 def _written_out(section: str, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +79,12 @@ def _written_out(section: str, entries: Mapping[str, Any]) -> dict[str, Any]:
 def _combinations(where: str, label: str, given: Mapping[str, Any]) -> list[tuple[str, Any]]:
     each = given["each"]
     if not isinstance(each, Mapping) or not all(isinstance(values, list) and values for values in each.values()):
-        raise ConfigError(f"{where}.each: got {each!r}; it must be a mapping of names to lists that are not empty.")
+        raise ConfigError(
+            f"{where}.each: got {brief(each)}; it must be a mapping of names to lists that are not empty."
+        )
+    count = math.prod(map(len, each.values()))
+    if count > LABELS:
+        raise ConfigError(f"{where}.each: stands for {count:,} labels; at most {LABELS:,} are written out.")
     rest = {key: value for key, value in given.items() if key != "each"}
     chosen = [dict(zip(each, values, strict=True)) for values in product(*each.values())]
     return [(str(_filled(label, names, where)), _filled(rest, names, where)) for names in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ BUDGETS = {
     "gmacs": "MACs of one input in 10^9, 0 < gmacs",
     "ratio": "the share of channels to remove, as published, 0 < ratio < 1",
 }
+RUNS, ROUNDS = 1_000_000, 1000  # of one block, of one chain
 _KINDS = "|".join(kind for kind in BUDGETS if kind != "full")
 _BUDGET = re.compile(rf"(?P<kind>{_KINDS})(?P<value>[0-9]+(?:\.[0-9]+)?(?:e-[0-9]+)?)")
 
@@ -200,6 +202,9 @@ class Grid:
         for method, kind in product(block.methods, sorted(kinds)):
             self._check_options(method, kind, where)
         seeds = block.seeds or settings.seeds
+        count = math.prod(map(len, (block.tasks, block.models, block.methods, block.budgets, seeds)))
+        if count > RUNS:
+            raise ConfigError(f"{where}: stands for {count:,} runs; a block has at most {RUNS:,}.")
         for labels in product(block.tasks, block.models, block.methods, block.budgets, seeds):
             self._add(Run(paper, *labels), block.recipe, seeds, where)
 
@@ -223,6 +228,8 @@ class Grid:
         assert budget.value is not None
         options = self.settings.named("methods", run.method).options
         rounds, cut = options["rounds"], options.get("cut")
+        if rounds > ROUNDS:
+            raise ConfigError(f"methods.{run.method}.rounds: got {rounds:,}; a chain has at most {ROUNDS:,} runs.")
         if cut is None:
             return [1.0] + [budget.value ** (k / rounds) for k in range(1, rounds)] + [budget.value]
         densities = [(1 - cut) ** k for k in range(rounds + 1)]

@@ -116,14 +116,14 @@ def _folder(top: Path) -> Iterator[Member]:
 
 def _zip(location: Path) -> Iterator[Member]:
     with zipfile.ZipFile(location) as archive:
-        total, limit = 0, _limit(location)
+        total, limit, packed = 0, unpacked_limit(location), location.stat().st_size
         for info in archive.infolist():
             name, kind = _safe_name(info.orig_filename, location), stat.S_IFMT(info.external_attr >> 16)
             plain = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not info.flag_bits & 1
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or not plain:
                 raise DataError(f"{location}: '{name}' is a link, a special file, encrypted or oddly packed; refused.")
             total += info.file_size
-            if info.file_size > MEMBER_BYTES or total > limit:
+            if info.file_size > MEMBER_BYTES or total > limit or info.compress_size > packed:
                 raise DataError(f"{location}: unpacks to too many bytes at '{name}'; refused.")
             if not info.is_dir():
                 yield name, partial(archive.read, info)
@@ -131,7 +131,7 @@ def _zip(location: Path) -> Iterator[Member]:
 
 def _tar(location: Path, packed: bool) -> Iterator[Member]:
     with gzip.open(location) if packed else open(location, "rb") as stream:
-        bounded = _Bounded(stream, _limit(location) if packed else TOTAL_BYTES, location)
+        bounded = _Bounded(stream, unpacked_limit(location) if packed else TOTAL_BYTES, location)
         with tarfile.open(fileobj=bounded, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # else the archive would remember each of millions
@@ -153,8 +153,8 @@ def _whole(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content
 
 
-def _limit(location: Path) -> int:
-    """Return how many bytes an archive may unpack to."""
+def unpacked_limit(location: Path) -> int:
+    """Return how many bytes an archive, or any packed file, may unpack to."""
     return min(TOTAL_BYTES, max(RATIO_FREE, RATIO * location.stat().st_size))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from prunelib.errors import ArtefactError
 
 LIMIT = 2**30  # entries; no network here is near it
+RATIO, RATIO_FREE = 200, 2**26  # unpacked / packed of a mask, and up to where it does not matter
 COUNT = 8  # bytes of the number of entries in front of them, little-endian
 GLOBALS = {"torch._utils _rebuild_tensor_v2", "torch.storage _load_from_bytes", "collections OrderedDict"}
 OPCODES = {
@@ -63,7 +65,9 @@ def _array(content: bytes, path: Path) -> np.ndarray:
             raise ValueError("it is cut off")
         stream.seek(0)
         return _bits(np.lib.format.read_array(stream, allow_pickle=False), path)
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # its header is Python text, and broken text raises whatever it amounts to
+        if isinstance(error, ArtefactError):
+            raise
         raise ArtefactError(f"{path}: can't be read as an array ({error}).") from None
 
 
@@ -71,11 +75,12 @@ def _only_member(content: bytes, path: Path) -> bytes:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             members = archive.infolist()
-            if len(members) != 1 or not members[0].filename.endswith(".npy") or members[0].file_size > 8 * LIMIT:
+            most = min(8 * LIMIT, max(RATIO_FREE, RATIO * len(content)))
+            if len(members) != 1 or not members[0].filename.endswith(".npy") or members[0].file_size > most:
                 names = ", ".join(member.filename for member in members[:5])
                 raise ArtefactError(f"{path}: holds {names or 'nothing'}; a flat mask is one array.")
             return archive.read(members[0])
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise ArtefactError(f"{path}: can't be read as .npz ({error}).") from None
 
 

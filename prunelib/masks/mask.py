@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -108,7 +109,10 @@ def read_figures(path: str | Path) -> dict[str, float | str]:
 
 def _unpack(stored: h5py.Dataset) -> Tensor:
     shape = tuple(int(side) for side in stored.attrs["shape"])
-    bits = np.unpackbits(stored[()], count=int(np.prod(shape, dtype=np.int64)))
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or stored.shape != (-(-count // 8),):
+        raise ValueError(f"{stored.shape} bytes are not the bits of {shape}")
+    bits = np.unpackbits(stored[()], count=count)
     return torch.from_numpy(bits.astype(bool).reshape(shape))
 
 

@@ -8,10 +8,44 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from prunelib import registry
 from prunelib.errors import ConfigError
 from prunelib.seeds import derive
+
+DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"} | {
+    f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("uniform", "normal")
+}
+MAKERS = {"empty", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye"}
+NUMBERS, TENSORS = 2**31, 20_000  # of a network from a file; the largest of timm's have 2 * 10^9 and 5000
+# What a builder amounts to when its options are none that it was made for.
+NOT_BUILT = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError)
+
+
+class Undrawn(TorchFunctionMode):
+    """Builds a network whose weights come from a file: draws no initial ones, and asks for no endless memory.
+
+    Leaving out the draws saves most of the time. Raises ConfigError when the tensors made have over NUMBERS elements
+    or are over TENSORS.
+    """
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        super().__init__()
+        self.numbers = self.tensors = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Leave out a draw; count what a function makes before it does."""
+        name, given = getattr(func, "__name__", ""), kwargs or {}
+        if name in DRAWS:
+            return args[0] if args else given["tensor"]
+        if name in MAKERS:
+            self.tensors += 1
+            self.numbers += func(*args, **{**given, "device": "meta"}).numel()
+            if self.numbers > NUMBERS or self.tensors > TENSORS:
+                raise ConfigError(f"it has over {NUMBERS:,} numbers or {TENSORS:,} tensors")
+        return func(*args, **given)
 
 
 @contextmanager

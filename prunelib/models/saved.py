@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from prunelib.errors import ArtefactError, ConfigError
-from prunelib.models.build import build
+from prunelib.models.build import NOT_BUILT, Undrawn, build
 from prunelib.models.structure import load_structure, read_record
 from prunelib.registry import register
 from prunelib.storage.files import read_json
@@ -96,8 +96,9 @@ def _of_run(weights: Path, metrics: Path) -> nn.Module:
     """Build the network of a run's settings at its trained weights."""
     about = read_json(metrics)
     try:
-        model = build(about["settings"]["model"], about["settings"]["seed"], **about["facts"])
-    except (KeyError, TypeError) as error:
+        with Undrawn():
+            model = build(about["settings"]["model"], about["settings"]["seed"], **about["facts"])
+    except (ConfigError, *NOT_BUILT) as error:
         raise ArtefactError(f"{metrics}: does not say what network this is ({error}); run it again.") from None
     try:
         model.load_state_dict(load_weights(weights))

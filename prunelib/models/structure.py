@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from prunelib.config import checked_options
-from prunelib.errors import ArtefactError, ConfigError, MethodError
+from prunelib.errors import ArtefactError, ConfigError, MethodError, brief
 from prunelib.models.attention import attentions, set_heads_
 from prunelib.models.blocks import drop_rates, keep_blocks_, set_drop_rate_
-from prunelib.models.build import build
+from prunelib.models.build import NOT_BUILT, Undrawn, build
 from prunelib.models.widths import replace_, settle_
 from prunelib.storage.files import read_json, write_json
 from prunelib.storage.provenance import versions
@@ -37,9 +36,6 @@ FIELDS = {
     "tensors": dict,
     "heads": dict,
     "drops": dict,
-}
-DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"} | {
-    f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("uniform", "normal")
 }
 
 
@@ -107,7 +103,7 @@ def load_structure(weights_path: str | Path, record_path: str | Path | None = No
         for name, rate in record["drops"].items():
             set_drop_rate_(model, name, rate)
         model.load_state_dict(state)
-    except (MethodError, ValueError, RuntimeError) as error:
+    except (MethodError, *NOT_BUILT) as error:
         fault = f"{where}: does not describe the network in {weights_path} ({error})."
         raise ArtefactError(fault + _other_versions(record)) from None
     return model
@@ -123,13 +119,15 @@ def _checked(record: Any, where: Path) -> dict[str, Any]:
     shapes = {**record["tensors"], **{f"heads of {name}": layout for name, layout in record["heads"].items()}}
     for name, shape in shapes.items():
         if not isinstance(shape, list) or not all(type(side) is int and side > 0 for side in shape):
-            raise ArtefactError(f"{where}: {name} has the shape {shape!r}; a shape is a list of positive integers.")
+            raise ArtefactError(
+                f"{where}: {name} has the shape {brief(shape)}; a shape is a list of positive integers."
+            )
     for name, kept in record["blocks"].items():
         if not isinstance(kept, list) or not all(type(position) is int for position in kept):
-            raise ArtefactError(f"{where}: the blocks of {name} are {kept!r}; they must be a list of integers.")
+            raise ArtefactError(f"{where}: the blocks of {name} are {brief(kept)}; they must be a list of integers.")
     for name, rate in record["drops"].items():
         if type(rate) not in (int, float):
-            raise ArtefactError(f"{where}: the drop rate of {name} is {rate!r}; it must be a number.")
+            raise ArtefactError(f"{where}: the drop rate of {name} is {brief(rate)}; it must be a number.")
     _check_versions(record, where)
     return record
 
@@ -154,25 +152,18 @@ def _other_versions(record: Mapping[str, Any]) -> str:
     return f" It was made with {', '.join(found)}." if found else ""
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the draws of initial weights, which the stored ones replace: most of the time of building."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def _source(record: Mapping[str, Any], where: Path) -> nn.Module:
     """Build the network the record starts from: only a registered builder, only with options it knows."""
     model, facts = record["model"], record["facts"]
     try:
         options = checked_options("model", model.get("builder"), model.get("options", {}), f"{where}: model")
         if not all(type(value) is int and value > 0 for value in facts.values()):
-            raise ConfigError(f"facts {facts!r} are not positive integers")
-        with _Undrawn():
+            raise ConfigError(f"facts {brief(facts)} are not positive integers")
+        if model["builder"] == SAVED or options.get("weights"):
+            raise ConfigError("a record stands on no other file")
+        with Undrawn():
             return build({"builder": model["builder"], "options": options}, 0, **facts)
-    except (ConfigError, AttributeError, TypeError) as error:
+    except (ConfigError, *NOT_BUILT) as error:
         raise ArtefactError(f"{where}: its network can't be built here ({error}).") from None
 
 

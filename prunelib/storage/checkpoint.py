@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import pickle
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,7 +69,7 @@ class Checkpointer:
             if content["identity"] != self.identity:
                 log.warning("%s: belongs to a run with other settings or inputs; not used.", path)
                 continue
-            self._earlier = tuple(content["spent"])
+            self._earlier = content["spent"]
             return content["state"]
         return None
 
@@ -100,7 +99,12 @@ def _read(path: Path) -> dict[str, Any] | None:
         log.warning("%s: torn or damaged; not used.", path)
         return None
     try:
-        return torch.load(io.BytesIO(data[head:]), weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        found = torch.load(io.BytesIO(data[head:]), weights_only=True, map_location="cpu")
+        return {"identity": str(found["identity"]), "spent": _times(*found["spent"]), "state": dict(found["state"])}
+    except Exception as error:  # a broken archive raises whatever its bytes amount to
         log.warning("%s: can't be read (%s); not used.", path, error)
         return None
+
+
+def _times(wall: float, cpu: float) -> tuple[float, float]:
+    return float(wall), float(cpu)

@@ -89,7 +89,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON artefact; a missing or torn file raises ArtefactError naming it."""
     try:
         return json.loads(read_bytes(path).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # among others, numbers of thousands of digits
         raise ArtefactError(f"{path}: not valid JSON ({error}); delete it and run again.") from None
 
 

@@ -23,6 +23,8 @@ from prunelib.storage.files import atomic_path
 MAGIC = b"prunelib hdf5, sha256 of the rest: "
 BLOCK = 512
 DEPTH = 3
+# What h5py raises, and what the reading of something unexpected amounts to.
+BROKEN = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 HISTORY = "prunelib-history-1"
 MASK = "prunelib-mask-1"
 
@@ -53,7 +55,7 @@ def reading(path: str | Path, *forms: str) -> Iterator[h5py.File]:
                 raise ArtefactError(f"{path}: holds '{form}'; expected {' or '.join(forms)}.")
             _check_members(file, Path(path).stat().st_size, DEPTH)
             yield file
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except BROKEN as error:
         kind = " or ".join(forms)
         raise ArtefactError(f"{path}: can't be read as {kind} ({error}); delete it and run again.") from None
 

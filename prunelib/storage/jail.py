@@ -17,7 +17,8 @@ from typing import Any
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 NO_NEW_PRIVILEGES = 38
 MEMORY = 2**31  # bytes besides four times the file
-SECONDS = 600
+SECONDS = 15  # of computing, and one more for each
+BYTES_A_SECOND = 2**24  # of the file
 NEEDED = (zip_names,)  # imported on demand otherwise, when nothing can be imported any more
 HARMLESS = {"cpython._PySys_ClearAuditHooks", "sys.excepthook", "sys.unraisablehook"}
 FORBIDDEN = 4  # exit status when something was tried that reading tensors does not need
@@ -35,7 +36,12 @@ def cut_off() -> None:
 
 def lock(size: int) -> None:
     """Bound memory and time, and end whatever would open, start, import or reach anything from here on."""
-    wanted = {"RLIMIT_AS": MEMORY + 4 * size, "RLIMIT_CPU": SECONDS, "RLIMIT_FSIZE": 2 * size + 2**20, "RLIMIT_CORE": 0}
+    wanted = {
+        "RLIMIT_AS": MEMORY + 4 * size,
+        "RLIMIT_CPU": SECONDS + size // BYTES_A_SECOND,
+        "RLIMIT_FSIZE": 2 * size + 2**20,
+        "RLIMIT_CORE": 0,
+    }
     for name, value in wanted.items():
         limit = getattr(resource, name)
         hard = resource.getrlimit(limit)[1]

@@ -6,17 +6,16 @@ be read without their classes. What hostile bytes could do all the same is bound
 
 from __future__ import annotations
 
-import collections
 import json
 import math
 import os
-import pickle
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from prunelib.storage.jail import cut_off, lock
+from prunelib.storage.unpickler import Careful, Ordered, plain_set
 
 KEYS = ("model", "state_dict", "state_dict_ema", "model_ema", "module")  # where checkpoints keep their networks
 # torch's name of a type: (of its storage, safetensors' name, numpy's type of as many bytes)
@@ -33,6 +32,7 @@ TYPES = {
     "bool": ("Bool", "BOOL", "|u1"),
 }
 OLD_MAGIC = 0x1950A86A20F9469CFC6C  # first value of a file written by torch before 1.6
+DIMENSIONS = 64  # that torch knows
 EXPECTED = 3  # exit status of a refusal whose words are on standard error
 
 
@@ -69,6 +69,8 @@ class Array:
         """Note a view of a storage: offset and strides in elements; checked when it is copied."""
         self.storage, self.offset, self.kind = storage, offset, kind
         self.size, self.stride = tuple(size), tuple(stride)
+        if len(self.size) > DIMENSIONS:
+            raise Refused(f"it has a tensor of {len(self.size)} dimensions")
 
 
 class Kind(NamedTuple):
@@ -98,8 +100,8 @@ def _first(first: Any, *rest: Any) -> Any:
 
 
 SAFE: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    **{(module, "set"): set for module in ("builtins", "__builtin__")},
+    ("collections", "OrderedDict"): Ordered,
+    **{(module, "set"): plain_set for module in ("builtins", "__builtin__")},
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
@@ -112,7 +114,7 @@ SAFE: dict[tuple[str, str], Any] = {
 }
 
 
-class Reader(pickle.Unpickler):
+class Reader(Careful):
     """Reads a pickle whose every name is a stand-in; ``kinds`` are the types of the storages it mentioned, by key."""
 
     def __init__(self, source: Any) -> None:

@@ -47,7 +47,7 @@ def test_payloads_do_not_run(tmp_path, kind, protocol):
 
 def test_a_reconstruction_can_not_ask_for_memory_or_another_class():
     huge = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85U\x01b\x87R."
-    with pytest.raises(DataError, match="holds a ndarray; expected a dict"):
+    with pytest.raises(DataError, match="holds a _Array; expected a dict"):
         load_plain(huge, "batch")
     other = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R."
     with pytest.raises(DataError, match="asks for an array of type"):

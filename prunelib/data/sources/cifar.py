@@ -63,12 +63,12 @@ def _cifar(
     remote = FILES[name]
     archive = obtain(remote, mirror)
     wanted = {*train, *test, meta}
-    found = {member: load_plain(content, f"{archive}: {member}") for member, content in contents(archive, wanted)}
+    found = dict(contents(archive, wanted))
     if missing := wanted - found.keys():
         raise DataError(f"{archive}: lacks {', '.join(sorted(missing))}.")
     key = {"cifar10": b"label_names", "cifar100": b"fine_label_names"}[name]
-    classes = [word.decode() for word in found[meta].get(key, [])]
-    parts = [_batch(found[member], len(classes), f"{archive}: {member}") for member in (*train, *test)]
+    classes = read_classes(found[meta], key, f"{archive}: {meta}")
+    parts = [read_batch(found[member], len(classes), f"{archive}: {member}") for member in (*train, *test)]
     pixels, labels = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
     count = sum(len(part[1]) for part in parts[: len(train)])
     given = {"train": np.arange(count), "test": np.arange(count, len(labels))}
@@ -77,11 +77,20 @@ def _cifar(
     return assemble(name, resize_all(images, side), labels, splits, classes, remote.url, {remote.name: remote.sha256})
 
 
-def _batch(batch: dict[bytes, object], classes: int, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels uint8 (n, 3072), channel by channel, and labels (n,) of one batch."""
-    pixels = batch.get(b"data")
-    labels = np.asarray(batch.get(b"labels", batch.get(b"fine_labels", [])))
-    shaped = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3072)
-    if not shaped or labels.dtype.kind != "i" or not np.isin(labels, np.arange(classes)).all():
+def read_classes(content: bytes, key: bytes, where: str) -> list[str]:
+    """Return the names of the classes in a file of CIFAR; raises DataError for anything else."""
+    words = load_plain(content, where).get(key)
+    if not isinstance(words, list) or not all(isinstance(word, bytes) and word.isascii() for word in words):
+        raise DataError(f"{where}: names no classes.")
+    return [word.decode() for word in words]
+
+
+def read_batch(content: bytes, classes: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels uint8 (n, 3072), channel by channel, and labels (n,) of a batch; raises DataError otherwise."""
+    batch = load_plain(content, where)
+    pixels, labels = batch.get(b"data"), batch.get(b"labels", batch.get(b"fine_labels"))
+    labelled = isinstance(labels, list) and all(type(label) is int and 0 <= label < classes for label in labels)
+    shaped = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+    if not labelled or not shaped or pixels.shape != (len(labels), 3072):
         raise DataError(f"{where}: is not a batch of CIFAR images with labels below {classes}.")
-    return pixels, labels
+    return pixels, np.array(labels, dtype=np.int64)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import zlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.io import loadmat
 
 from prunelib.data.archives import contents
 from prunelib.data.datasets import ImageSet, assemble
 from prunelib.data.download import Remote, obtain
 from prunelib.data.images import Form, decode_all, read_bytes
+from prunelib.data.matlab import read_numbers
 from prunelib.errors import DataError
 from prunelib.options import Count
 from prunelib.registry import register
@@ -53,9 +53,11 @@ def flowers102(
     IPruning and EDropout did. ``mirror`` is a directory or address that holds the official files.
     """
     local = {key: obtain(remote, mirror) for key, remote in FILES.items()}
-    labels = _ids(local["labels"], "labels") - 1
+    labels = read_ids(local["labels"], "labels") - 1
     train, test = ("trnid", "tstid") if splits == "official" else ("tstid", "trnid")
-    found = {name: _ids(local["splits"], key) - 1 for name, key in (("train", train), ("val", "valid"), ("test", test))}
+    found = {
+        name: read_ids(local["splits"], key) - 1 for name, key in (("train", train), ("val", "valid"), ("test", test))
+    }
     count = len(labels)
     if not np.array_equal(np.sort(np.concatenate(list(found.values()))), np.arange(count)) or labels.min() < 0:
         raise DataError(f"{local['splits']}: its splits do not hold each of the {count} labelled images once.")
@@ -67,10 +69,12 @@ def flowers102(
     return assemble("flowers102", images, labels, ordered, classes, OFFICIAL, inputs)
 
 
-def _ids(path: Path, key: str) -> np.ndarray:
+def read_ids(path: Path, key: str) -> np.ndarray:
     """Return one vector of whole numbers, int64, from a Matlab file."""
     try:
-        values = np.asarray(loadmat(io.BytesIO(read_bytes(path)))[key])
-        return values.ravel().astype(np.int64)
-    except Exception as error:  # a broken file raises whatever its bytes amount to
+        values = read_numbers(read_bytes(path), key)
+        if not np.isfinite(values).all():
+            raise ValueError("not all of them are numbers")
+        return values.astype(np.int64)
+    except (ValueError, LookupError, zlib.error) as error:
         raise DataError(f"{path}: no Matlab file that holds '{key}' ({error}).") from None

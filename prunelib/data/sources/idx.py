@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prunelib.data.archives import unpacked_limit
 from prunelib.data.datasets import ImageSet, assemble
 from prunelib.data.download import Remote, obtain
 from prunelib.data.images import resize_all
@@ -111,6 +112,8 @@ def read_idx(path: Path) -> np.ndarray:
                 raise ValueError("no idx header of unsigned bytes")
             shape = struct.unpack(f">{rank}I", stream.read(4 * rank))
             size = math.prod(shape)
+            if size > unpacked_limit(path):
+                raise ValueError(f"{size:,} values are more than so small a file holds")
             content = stream.read(size + 1)  # one more, so that gzip reaches its end and checks its checksum
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzipped idx file ({error}).") from None

@@ -1,0 +1,51 @@
+"""What is fuzzed: each reader of bytes that may come from elsewhere, with whole files to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz.mutate import Alter
+
+Make = Callable[[Random, bytes, Alter], bytes]
+
+
+def changed(random: Random, seed: bytes, alter: Alter) -> bytes:
+    """Change a file anywhere: for formats without a checksum over everything."""
+    return alter(seed)
+
+
+def nothing(_: Path) -> list[bytes]:
+    """No crafted attacks."""
+    return []
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader and its inputs.
+
+    read: takes a path, returns what it read or raises PrunelibError. seeds: whole files, made in a directory. make:
+    one change of a file, so that it gets past checksums. crafted: attacks made by hand, used as they are and changed.
+    tokens: what is inserted. memory: bytes it may take more than the process had. prepare: what must lie beside.
+    """
+
+    name: str
+    read: Callable[[Path], Any]
+    seeds: Callable[[Path], list[bytes]]
+    make: Make = changed
+    crafted: Callable[[Path], list[bytes]] = nothing
+    tokens: tuple[bytes, ...] = ()
+    suffix: str = ".bin"
+    memory: int = 2**30
+    prepare: Callable[[Path], None] = lambda _: None
+
+
+def all_targets() -> dict[str, Target]:
+    """Return every target by name."""
+    from tests.fuzz import targets_data, targets_hdf5, targets_models, targets_pictures, targets_storage, targets_text
+
+    rooms = (targets_data, targets_pictures, targets_storage, targets_hdf5, targets_models, targets_text)
+    return {target.name: target for room in rooms for target in room.TARGETS}
