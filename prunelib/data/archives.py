@@ -39,6 +39,8 @@ BROKEN = (
     OSError,  # among others, a gzip stream with a wrong checksum
     NotImplementedError,  # a zip that asks for a newer reader
     ValueError,
+    OverflowError,  # a size of over 63 bits
+    LookupError,  # an empty name
 )
 
 Member = tuple[str, Callable[[], bytes]]

@@ -30,6 +30,7 @@ class Target:
     read: takes a path, returns what it read or raises PrunelibError. seeds: whole files, made in a directory. make:
     one change of a file, so that it gets past checksums. crafted: attacks made by hand, used as they are and changed.
     tokens: what is inserted. memory: bytes it may take more than the process had. prepare: what must lie beside.
+    starts: whether it starts a process.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Target:
     suffix: str = ".bin"
     memory: int = 2**30
     prepare: Callable[[Path], None] = lambda _: None
+    starts: bool = False
 
 
 def all_targets() -> dict[str, Target]:

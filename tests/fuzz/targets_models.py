@@ -202,5 +202,7 @@ TARGETS = [
     ),
     Target("run record", read_run, runs, crafted=hostile_runs, tokens=JSON, suffix=".json", prepare=beside),
     Target("pickled network", take_out, pickled, rezipped, hostile_networks, OPCODES, ".pth"),
-    Target("pickled network, whole command", convert, pickled, rezipped, hostile_networks, OPCODES, ".pth"),
+    Target(
+        "pickled network, whole command", convert, pickled, rezipped, hostile_networks, OPCODES, ".pth", starts=True
+    ),
 ]

@@ -14,6 +14,7 @@ from prunelib.methods.expander.families import biadjacency
 from prunelib.storage.hdf5 import creating, reading
 
 FORMAT = "prunelib-graphs-1"
+LARGEST = 2**28  # cells of a layer: 16 384 channels on either side
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def load_graphs(path: str | Path) -> dict[str, Stored]:
         for data in file["graphs"].values():
             n_in, n_out = (int(side) for side in data.attrs["shape"])
             cells = data[()]
+            if not 0 < n_in * n_out <= LARGEST or cells.dtype.kind != "i" or cells.ndim != 1:
+                raise ArtefactError(f"{path}: holds {cells.dtype} {cells.shape} for a graph of {n_in} × {n_out}.")
             if cells.size and (cells[0] < 0 or cells[-1] >= n_in * n_out or np.any(np.diff(cells) <= 0)):
                 raise ArtefactError(f"{path}: the edges of '{data.attrs['layer']}' are no graph of {n_in} × {n_out}.")
             found[str(data.attrs["layer"])] = Stored(
