@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -89,34 +89,38 @@ class Resources:
         return {self.grid.plan(run).recipe for run in self.grid.runs}
 
     @cached_property
-    def _runs(self) -> dict[tuple[str, ...], list[Run]]:
-        """The runs that a rule's wildcards may mean: they do not say which paper's."""
-        found: dict[tuple[str, ...], list[Run]] = {}
-        for run in self.grid.runs:
-            found.setdefault(tuple(str(getattr(run, key)) for key in KEYS), []).append(run)
-        return found
+    def _runs(self) -> dict[tuple[str, ...], Run]:
+        """The runs by the wildcards of their rules, which do not say whose: of several papers' the longest."""
+        longest = sorted(self.grid.runs, key=lambda run: max(self._length("train", run)))
+        return {tuple(str(getattr(run, key)) for key in KEYS): run for run in longest}
 
-    def of(self, step: str) -> dict[str, Callable[..., int] | int]:
-        """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt, and gpu."""
-        gpu = gpus(self.settings, step, self.recipes)
+    def of(self, step: str, runs: Callable[[Any], Sequence[Run]] | None = None) -> dict[str, Callable[..., int] | int]:
+        """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt, and gpu.
+
+        runs: tells from wildcards the runs that a job does one after another; without it they name one run, or none.
+        """
+        members = runs or self._named
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
-            return attempt * self._base(step, wildcards)[0]
+            return attempt * self._base(step, members(wildcards))[0]
 
         def runtime(wildcards: Any, attempt: int) -> int:
-            return attempt * self._base(step, wildcards)[1]
+            return attempt * self._base(step, members(wildcards))[1]
 
-        return {"mem_mb": mem_mb, "runtime": runtime, "gpu": gpu}
+        return {"mem_mb": mem_mb, "runtime": runtime, "gpu": gpus(self.settings, step, self.recipes)}
 
-    def _base(self, step: str, wildcards: Any) -> tuple[int, int]:
-        """Memory and minutes of the first attempt of the job that the wildcards name."""
+    def _named(self, wildcards: Any) -> Sequence[Run]:
+        """The run that wildcards name, if they do."""
         cell = tuple(str(getattr(wildcards, key, None)) for key in KEYS)
-        sizes = [self.of_run(step, run) for run in self._runs.get(cell, [])]
+        return [self._runs[cell]] if cell in self._runs else []
+
+    def _base(self, step: str, runs: Sequence[Run]) -> tuple[int, int]:
+        """Memory of the largest and minutes of all runs of a job, at its first attempt."""
+        sizes = [self.of_run(step, run) for run in runs] or [(RESOURCES[step]["mem_mb"], RESOURCES[step]["runtime"])]
         processes = _processes(self.settings, step, self.recipes)
         beside = GPU_MB if gpus(self.settings, step, self.recipes) else 0
-        default = (RESOURCES[step]["mem_mb"], RESOURCES[step]["runtime"])
-        memory, minutes = [max(values) for values in zip(*sizes or [default], strict=True)]
-        return (memory + beside) * processes, minutes
+        memory, minutes = max(memory for memory, _ in sizes), sum(minutes for _, minutes in sizes)
+        return (memory + beside) * processes, min(LONGEST, minutes)
 
     def of_run(self, step: str, run: Run) -> tuple[int, int]:
         """Return memory in MB and minutes of one process of a step of a run, as measured or by its length."""

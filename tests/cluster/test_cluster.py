@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from prunelib.config import PARTS
 from tests.cluster.conftest import QUICK, Job, Pipeline
 from tests.cluster.slurm import Slurm, until
 
@@ -16,17 +17,16 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 STUB = ("--config", "mode=stub")
 TABLES = ("results/tables/expanders.csv", "results/tables/ising.csv")
-# Every part of the grid in as few jobs as can be: what costs here is Snakemake's start, several times per job.
-PARTS = {
-    "data": ["prepare_data"],
-    "oes": ["oes_mask", "oes_train", "oes_slim"],
-    "expanders": ["expanders_graph", "expanders_diagnose", "expanders_train"],
-    "isomorphic": ["isomorphic_statistics", "isomorphic_prune", "isomorphic_train", "isomorphic_measure"],
-    "ising": ["ising_search", "ising_mask", "ising_train", "ising_compress", "ising_slim"],
-    "report": ["collect_part", "collect", "draw_figures", "build_page"],
-}
-GROUPS = [f"{rule}={part}" for part, rules in PARTS.items() for rule in rules]
-GROUPED = ("--groups", *GROUPS, "--group-components", *(f"{part}=100" for part in PARTS), "--cores", "4")
+
+
+def grouped(pipeline: Pipeline, *arguments: str) -> tuple[str, ...]:
+    """Options that put every part of the grid into one job: what costs here is Snakemake's start, twice per job."""
+    rules = [rule for rule in pipeline.checkout.planned(*arguments) if rule != "all"]
+    parts = {rule: rule.split("_")[0] if rule.startswith(PARTS) else "report" for rule in rules}
+    parts["prepare_data"] = "data"
+    groups = [f"{rule}={part}" for rule, part in parts.items()]
+    components = sorted({f"{part}=100" for part in parts.values()})
+    return ("--groups", *groups, "--group-components", *components, "--cores", "4")
 
 
 def dense(small: dict[str, Any], seeds: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_whole_quick_grid(pipeline: Pipeline, slurm: Slurm) -> None:
     expected = pipeline.locally(*STUB)
     before = len(slurm.sacct())
     options = ("--default-resources", "slurm_account=second", "slurm_partition=second", "--slurm-qos", "soon")
-    pipeline.start(*STUB, *QUICK, *GROUPED, *options)
+    pipeline.start(*STUB, *QUICK, *grouped(pipeline, *STUB), *options)
     pipeline.finish(500)
     assert pipeline.checkout.results() == expected
     assert len(expected) >= 9
@@ -127,8 +127,7 @@ def test_controller_and_accounting_away_and_then_the_node(
     # A job that ends in the moment in which its node goes is held by this version of SLURM.
     until("the end of the other job", 90, lambda: len(slurm.says("squeue", "-h", "-t", "RUNNING").splitlines()) == 2)
     slurm.ask("scontrol", "update", "NodeName=node", "State=DOWN", "Reason=test")
-    time.sleep(2)
-    slurm.ask("scontrol", "update", "NodeName=node", "State=RESUME")
+    slurm.wait_for_node()  # back by itself: its daemon answers
     pipeline.finish(400)
     assert pipeline.checkout.results() == expected
     assert {job["State"] for job in records(slurm, before)} == {"COMPLETED"}
@@ -149,10 +148,11 @@ def test_snakemake_killed_and_started_again_while_its_jobs_live_on(
     pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, 90))
     tables = ("results/tables/oes.csv", "results/tables/expanders.csv")
     expected = pipeline.locally(*tables)
-    pipeline.start(*tables, *QUICK, *GROUPED)
+    command = (*tables, *QUICK, *grouped(pipeline, *tables))
+    pipeline.start(*command)
     until("both trainings", 300, lambda: set(orphans) <= set(pipeline.jobs()))
     pipeline.kill()
-    pipeline.start(*tables, *QUICK, *GROUPED)  # the same command, no unlocking
+    pipeline.start(*command)  # the same command, no unlocking
     pipeline.finish(400)
     assert pipeline.checkout.results() == expected
     works, logs = pipeline.jobs(), pipeline.logs()

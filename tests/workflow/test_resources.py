@@ -69,6 +69,13 @@ def test_a_job_that_names_no_run_asks_for_what_its_step_needs() -> None:
     assert (of["mem_mb"](SimpleNamespace(), 1), of["runtime"](SimpleNamespace(), 2), of["gpu"]) == (2000, 60, 0)
 
 
+def test_runs_that_share_a_job_need_the_memory_of_the_largest_and_the_time_of_all() -> None:
+    found = plan(10)
+    measure(30.0, 2400.0, found.settings.recipes["train"].model_dump(mode="json"))
+    shared = resources.Resources(found.grid).of("train", lambda wildcards: [RUN, RUN])
+    assert (shared["mem_mb"](None, 1), shared["runtime"](None, 1)) == (4000, 60)
+
+
 def test_a_gpu_takes_memory_beside_its_own() -> None:
     found = plan(device="cuda")
     assert found.resources("train")["gpu"] == 1
