@@ -13,7 +13,7 @@ from prunelib.config import PARTS
 from tests.cluster.conftest import QUICK, Job, Pipeline
 from tests.cluster.slurm import Slurm, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 STUB = ("--config", "mode=stub")
 TABLES = ("results/tables/expanders.csv", "results/tables/ising.csv")
@@ -141,11 +141,10 @@ def test_snakemake_killed_and_started_again_while_its_jobs_live_on(
     """Real algorithms. The second Snakemake submits what the first one's orphans still work on, and those wait."""
     fit = {"tasks": ["denoise"], "models": ["hourglass"], "recipe": "fit"}
     train = {"tasks": ["classify"], "models": ["vgg"], "recipe": "train"}
-    half = {"methods": ["gumbel"], "budgets": ["density0.5"]}
     graphs = {"methods": ["expander"], "budgets": ["degree3"]}
-    grid = {"oes": [fit | {"methods": ["dense"]}, fit | half], "expanders": [train | graphs]}
+    grid = {"oes": [fit | {"methods": ["dense"]}], "expanders": [train | graphs]}
     orphans = [f"{path}/seed0/train" for path in (OES, EXPANDERS)]
-    pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, 90))
+    pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, 75))
     tables = ("results/tables/oes.csv", "results/tables/expanders.csv")
     expected = pipeline.locally(*tables)
     command = (*tables, *QUICK, *grouped(pipeline, *tables))
