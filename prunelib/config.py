@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError
 
 from prunelib import options as option_types
 from prunelib import registry
@@ -45,6 +45,10 @@ class Block(Strict):
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = None
 
 
+# `--config name=true` on Snakemake's command line gives the word.
+Flag = Annotated[bool, BeforeValidator(lambda given: {"true": True, "false": False}.get(given, given))]
+
+
 class Pictures(Strict):
     """How to clean the user's own pictures: the options of ``python -m prunelib denoise`` and ``snakemake denoise``."""
 
@@ -70,6 +74,7 @@ class Settings(Strict):
 
     scale: Label = "quick"
     mode: Literal["real", "stub"] = "real"
+    partial: Flag = False  # report whatever runs there are, below results/partial, and make none
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any

@@ -16,10 +16,15 @@ except PrunelibError as error:
 costs = Costs(plan)
 
 # Only the process that starts jobs takes the lock; the jobs themselves read this file again. Who only looks needs none.
-looking = workflow.is_main_process and (workflow.output_settings.dryrun or "status" in sys.argv)
+looking = workflow.is_main_process and (
+    workflow.output_settings.dryrun or plan.settings.partial or "status" in sys.argv
+)
 if workflow.is_main_process:
     try:
-        guard(Path(os.getcwd()), keep=not looking)
+        if not guard(Path(os.getcwd()), keep=not looking) and plan.settings.partial and "--nolock" not in sys.argv:
+            raise WorkflowError(
+                "Add --nolock: beside a running pipeline a partial report writes below results/partial only."
+            )
     except PrunelibError as error:
         raise WorkflowError(str(error)) from None
 

@@ -9,32 +9,47 @@ STRUCTURES = sorted(glob("results/reference/*/structures.csv"))  # widths of rec
 SEARCHES = sorted(glob("results/reference/*/search.csv"))  # recorded mask searches
 REFERENCE = sorted(glob("results/reference/oes-mask-curves/*.csv"))  # beside the published curves
 
+# Where the report lies: a partial one, of the runs there are, apart from the whole one.
+AREA = "partial" if plan.settings.partial else "report"
+ROOT = "results/partial" if plan.settings.partial else "results"
+
+
+def there(files):
+    """Return the files a report is made of: all of them, or for a partial one those that are there."""
+    return [file for file in files if not plan.settings.partial or os.path.exists(file)]
+
+
+def absent(files):
+    """Return those that a partial report has to do without, so that it can say why."""
+    return [file for file in files if plan.settings.partial and not os.path.exists(file)]
+
 
 # What figures are drawn from besides tables. A file that is not there is a run without a result.
 DRAWN = {
-    "histories": plan.files("history.h5"),
-    "masks": [file for file in plan.files("mask.h5", "oes") if "/full/" not in file],
+    "histories": there(plan.files("history.h5")),
+    "masks": [file for file in there(plan.files("mask.h5", "oes")) if "/full/" not in file],
     "reference": REFERENCE,
-    "structures": [file for file in plan.files("pruned.json", "isomorphic") if "/full/" not in file] + STRUCTURES,
+    "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file]
+    + STRUCTURES,
     "benchmarks": BENCHMARKS,
-    "maps": plan.maps(),
-    "diagnostics": plan.records("diagnostics.json"),
+    "maps": there(plan.maps()),
+    "diagnostics": there(plan.records("diagnostics.json")),
 }
 
 
 rule collect_part:
     input:
-        metrics=lambda wildcards: plan.files("metrics.json", wildcards.paper),
-        slim=lambda wildcards: plan.records("slim.json", wildcards.paper),
-        diagnostics=lambda wildcards: plan.records("diagnostics.json", wildcards.paper),
-        spent=lambda wildcards: plan.records("spent.json", wildcards.paper),
-        costs=lambda wildcards: costs.files(wildcards.paper),
+        metrics=lambda wildcards: there(plan.files("metrics.json", wildcards.paper)),
+        slim=lambda wildcards: there(plan.records("slim.json", wildcards.paper)),
+        diagnostics=lambda wildcards: there(plan.records("diagnostics.json", wildcards.paper)),
+        spent=lambda wildcards: there(plan.records("spent.json", wildcards.paper)),
+        costs=lambda wildcards: there(costs.files(wildcards.paper)),
     output:
-        table="results/tables/{paper}.csv",
+        table=f"{ROOT}/tables/{{paper}}.csv",
     log:
-        "results/logs/report/collect-{paper}.log",
+        f"results/logs/{AREA}/collect-{{paper}}.log",
     benchmark:
-        "results/benchmarks/report/collect-{paper}.tsv"
+        f"results/benchmarks/{AREA}/collect-{{paper}}.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -42,34 +57,35 @@ rule collect_part:
         **plan.resources("report"),
     params:
         code=plan.code("collect"),
+        missing=lambda wildcards: absent(plan.files("metrics.json", wildcards.paper)),
     script:
         "../workflow_scripts/collect.py"
 
 
 rule collect:
     input:
-        plan.everything(),
+        there(plan.everything()),
         PUBLISHED,
-        metrics=plan.files("metrics.json"),
-        slim=plan.records("slim.json"),
-        diagnostics=plan.records("diagnostics.json"),
-        spent=plan.records("spent.json"),
-        costs=costs.files(),
+        metrics=there(plan.files("metrics.json")),
+        slim=there(plan.records("slim.json")),
+        diagnostics=there(plan.records("diagnostics.json")),
+        spent=there(plan.records("spent.json")),
+        costs=there(costs.files()),
         reference=RECORDED + SEARCHES + BENCHMARKS,
     output:
-        all_runs="results/tables/all_runs.csv",
-        summary=report("results/tables/summary.csv", caption="captions/summary.rst", category="Tables"),
-        claims=report("results/tables/claims.csv", caption="captions/claims.rst", category="Tables"),
-        modes="results/tables/modes.csv",
-        scorecard=report("results/tables/scorecard.csv", caption="captions/scorecard.rst", category="Tables"),
-        scorecard_points="results/tables/scorecard_points.csv",
-        findings="results/tables/findings.csv",
-        runtimes="results/provenance/runtimes.csv",
-        times="results/provenance/times.csv",
+        all_runs=f"{ROOT}/tables/all_runs.csv",
+        summary=report(f"{ROOT}/tables/summary.csv", caption="captions/summary.rst", category="Tables"),
+        claims=report(f"{ROOT}/tables/claims.csv", caption="captions/claims.rst", category="Tables"),
+        modes=f"{ROOT}/tables/modes.csv",
+        scorecard=report(f"{ROOT}/tables/scorecard.csv", caption="captions/scorecard.rst", category="Tables"),
+        scorecard_points=f"{ROOT}/tables/scorecard_points.csv",
+        findings=f"{ROOT}/tables/findings.csv",
+        runtimes=f"{ROOT}/provenance/runtimes.csv",
+        times=f"{ROOT}/provenance/times.csv",
     log:
-        "results/logs/report/collect.log",
+        f"results/logs/{AREA}/collect.log",
     benchmark:
-        "results/benchmarks/report/collect.tsv"
+        f"results/benchmarks/{AREA}/collect.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -77,6 +93,7 @@ rule collect:
         **plan.resources("report"),
     params:
         code=plan.code("collect"),
+        missing=absent(plan.files("metrics.json")),
     script:
         "../workflow_scripts/collect.py"
 
@@ -85,18 +102,18 @@ rule draw_figures:
     input:
         PUBLISHED,
         **DRAWN,
-        runs="results/tables/all_runs.csv",
-        runtimes="results/provenance/runtimes.csv",
+        runs=f"{ROOT}/tables/all_runs.csv",
+        runtimes=f"{ROOT}/provenance/runtimes.csv",
     output:
-        expand("results/figures/{name}.{kind}", name=list(plan.figures()), kind=["svg", "csv"]),
+        expand(f"{ROOT}/figures/{{name}}.{{kind}}", name=list(plan.figures()), kind=["svg", "csv"]),
         [
-            report(f"results/figures/{name}.png", caption="captions/figures.rst", category="Figures", labels=labels)
+            report(f"{ROOT}/figures/{name}.png", caption="captions/figures.rst", category="Figures", labels=labels)
             for name, labels in plan.figures().items()
         ],
     log:
-        "results/logs/report/draw_figures.log",
+        f"results/logs/{AREA}/draw_figures.log",
     benchmark:
-        "results/benchmarks/report/draw_figures.tsv"
+        f"results/benchmarks/{AREA}/draw_figures.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -111,14 +128,14 @@ rule draw_figures:
 
 rule write_tables:
     input:
-        runs="results/tables/all_runs.csv",
-        scorecard="results/tables/scorecard.csv",
+        runs=f"{ROOT}/tables/all_runs.csv",
+        scorecard=f"{ROOT}/tables/scorecard.csv",
     output:
-        expand("results/tables/{name}.{kind}", name=[*plan.parts(), "claims"], kind=["tex", "md"]),
+        expand(f"{ROOT}/tables/{{name}}.{{kind}}", name=[*plan.parts(), "claims"], kind=["tex", "md"]),
     log:
-        "results/logs/report/write_tables.log",
+        f"results/logs/{AREA}/write_tables.log",
     benchmark:
-        "results/benchmarks/report/write_tables.tsv"
+        f"results/benchmarks/{AREA}/write_tables.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -135,12 +152,12 @@ rule build_page:
     input:
         PUBLISHED,
         rules.write_tables.output,
-        findings="results/tables/findings.csv",
-        runs="results/tables/all_runs.csv",
-        scorecard="results/tables/scorecard.csv",
-        modes="results/tables/modes.csv",
-        parts=expand("results/tables/{paper}.csv", paper=plan.parts()),
-        runtimes="results/provenance/runtimes.csv",
+        findings=f"{ROOT}/tables/findings.csv",
+        runs=f"{ROOT}/tables/all_runs.csv",
+        scorecard=f"{ROOT}/tables/scorecard.csv",
+        modes=f"{ROOT}/tables/modes.csv",
+        parts=expand(f"{ROOT}/tables/{{paper}}.csv", paper=plan.parts()),
+        runtimes=f"{ROOT}/provenance/runtimes.csv",
         figures=rules.draw_figures.output,
         benchmarks=BENCHMARKS,
         machines=[file.removesuffix("csv") + "json" for file in BENCHMARKS],
@@ -148,11 +165,11 @@ rule build_page:
         provenance=[file.replace("runs.csv", "provenance.json") for file in RECORDED],
         ranked=sorted(glob("results/reference/*/modes.csv")),
     output:
-        page=report("results/report/index.html", caption="captions/page.rst", category="Page"),
+        page=report(f"{ROOT}/report/index.html", caption="captions/page.rst", category="Page"),
     log:
-        "results/logs/report/build_page.log",
+        f"results/logs/{AREA}/build_page.log",
     benchmark:
-        "results/benchmarks/report/build_page.tsv"
+        f"results/benchmarks/{AREA}/build_page.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -167,16 +184,16 @@ rule build_page:
 
 rule report:
     input:
-        plan.everything(),
+        there(plan.everything()),
         rules.build_page.output,
 
 
 # Draw the figures anew from what the finished runs left; no run is looked at by the workflow, none is made.
 rule figures:
     log:
-        "results/logs/report/figures.log",
+        f"results/logs/{AREA}/figures.log",
     benchmark:
-        "results/benchmarks/report/figures.tsv"
+        f"results/benchmarks/{AREA}/figures.tsv"
     conda:
         "../envs/report.yaml"
     threads: plan.threads("report")
@@ -184,7 +201,7 @@ rule figures:
         **plan.resources("report"),
     params:
         **{name: list(files) for name, files in DRAWN.items()},
-        runs="results/tables/all_runs.csv",
-        directory="results/figures",
+        runs=f"{ROOT}/tables/all_runs.csv",
+        directory=f"{ROOT}/figures",
     script:
         "../workflow_scripts/draw_figures.py"

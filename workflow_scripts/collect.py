@@ -1,5 +1,7 @@
 """Collect runs into tables: every metrics.json -> tidy CSV tables, and apart from them times and machines."""
 
+from pathlib import Path
+
 from prunelib.workflow.step import Step, run
 
 
@@ -11,7 +13,8 @@ def main(step: Step) -> None:
     if "table" in tables:
         tables = {tables["table"].stem: tables["table"]}
     more = [step.lists.get(name, []) for name in ("slim", "diagnostics", "costs", "reference", "spent")]
-    collect(step.lists["metrics"], tables, step.outputs.get("runtimes"), *more)
+    metrics = [*step.lists["metrics"], *map(Path, step.params["missing"])]
+    collect(metrics, tables, step.outputs.get("runtimes"), *more)
 
 
 if "snakemake" in globals():

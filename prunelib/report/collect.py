@@ -15,6 +15,7 @@ from prunelib.report.findings_table import findings_rows
 from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
 from prunelib.report.modes import COLUMNS as MODE_COLUMNS
 from prunelib.report.modes import modes
+from prunelib.report.progress import STATES, progress
 from prunelib.report.reference import Reference
 from prunelib.report.scorecard import COLUMNS as SCORECARD_COLUMNS
 from prunelib.report.scorecard import scorecard
@@ -51,7 +52,8 @@ def collect(
 ) -> None:
     """Write the deterministic result tables and, apart from them, the times, machines and versions.
 
-    ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing". ``slim`` are slim.json
+    ``metrics`` are metrics.json paths; one that does not exist is a run with status "missing", "failed" or
+    "running". ``slim`` are slim.json
     paths: sizes of the compacted network become columns of the tables, step times before and after go to ``runtimes``.
     ``diagnostics`` are diagnostics.json paths: what they say of a whole network becomes columns named graph_*.
     ``costs`` are files of ``prunelib.measure.network``: sizes become columns, times go to ``runtimes``, and so do those
@@ -119,7 +121,7 @@ def _record(path: Path) -> dict[str, Any]:
     if not path.exists():
         run = Run.parse("/".join(path.absolute().parent.parts[-6:]))
         labels = {name: getattr(run, name) for name in (*LABELS, "seed")}
-        return {"run": labels, "status": "missing", "why": STATUSES["missing"], "metrics": {}}
+        return {"run": labels, **_unfinished(run, path.absolute().parents[7]), "metrics": {}}
     record = read_json(path)
     try:
         known = record["status"] in STATUSES and isinstance(record["metrics"], dict)
@@ -132,6 +134,14 @@ def _record(path: Path) -> dict[str, Any]:
             f"{', '.join(STATUSES)}, and metrics); delete it and run again."
         )
     return record
+
+
+def _unfinished(run: Run, results: Path) -> dict[str, str]:
+    """Return status and why of a run without metrics, by what else it has left."""
+    (found,) = progress([run], results)
+    status = found.state if found.state in ("failed", "running") else "missing"
+    said = STATES["begun"] if found.state == "begun" else found.note or STATUSES[status]
+    return {"status": status, "why": said}
 
 
 def _slim(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from prunelib.report.crossover import COSTS, NOT_APPLICABLE, advice, crossover
 from prunelib.report.page_tables import Cell, Column, Table, plain
+from prunelib.report.tables import LOST
 from prunelib.report.words import DASH, budget_name, method_name, metric, number
 
 SAID = {
@@ -62,7 +63,7 @@ def _methods(task: str, rows: pd.DataFrame) -> Table:
     columns = [
         Column("Method"),
         Column("Budget"),
-        Column("Seeds", "runs with a result; dead and missing ones in brackets", True),
+        Column("Seeds", "runs with a result; others in brackets", True),
         Column(how.heading, f"{how.meaning}; mean ± standard deviation over seeds", True),
         Column("Against dense", "difference to the dense network of the same seed", True),
         *(Column(f"{label[0].upper()}{label[1:]}", _meaning(name), True) for name, label in COSTS.items()),
@@ -76,9 +77,9 @@ def _methods(task: str, rows: pd.DataFrame) -> Table:
 
 def _row(keys: tuple[str, ...], rows: pd.DataFrame, decimals: int) -> list[Cell]:
     model, method, budget = keys
-    lost = [f"{count} {state}" for state in ("dead", "missing") if (count := int((rows.status == state).sum()))]
+    lost = [f"{count} {state}" for state in LOST if (count := int((rows.status == state).sum()))]
     done = int((rows.status == "ok").sum())
-    state = next((word for word in ("dead", "missing") if (rows.status == word).any()), "")
+    state = next((word for word in LOST if (rows.status == word).any()), "")
     seeds = Cell(f"{done} ({', '.join(lost)})" if lost else str(done), done, state)
     costs = [plain(rows[name].mean(), 1) for name in (*COSTS, "density_percent")]
     return [

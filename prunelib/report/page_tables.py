@@ -13,7 +13,7 @@ import pandas as pd
 
 from prunelib.report.judge import Judgement, Result
 from prunelib.report.summary import settings_of, summarise
-from prunelib.report.tables import LABELS
+from prunelib.report.tables import LABELS, LOST
 from prunelib.report.words import DASH, budget_name, duration, method_name, metric, number, shown
 from prunelib.runs import Run
 
@@ -208,7 +208,7 @@ def _told_apart(settings: pd.DataFrame) -> bool:
 
 
 def _setting_cells(setting: Any, with_model: bool) -> list[Cell]:
-    lost = [kind for kind in ("dead", "missing") if getattr(setting, kind)]
+    lost = [kind for kind in LOST if getattr(setting, kind)]
     said = f" ({', '.join(f'{getattr(setting, kind)} {kind}' for kind in lost)})" if lost else ""
     return [
         Cell(method_name(setting.method, setting.model)),
@@ -223,7 +223,7 @@ def _result_columns(names: Sequence[str], with_model: bool) -> list[Column]:
         Column("Method"),
         *([Column("Model")] if with_model else []),
         Column("Budget", "what was asked for"),
-        Column("Seeds", "finished runs; dead and missing ones in brackets", True),
+        Column("Seeds", "finished runs; those without a result in brackets", True),
         *(Column(metric(name).heading, metric(name).meaning, True) for name in names),
         Column("Time", "mean wall time of one training; finding the mask is not included", True),
     ]

@@ -29,6 +29,7 @@ from prunelib.report.page_tables import (
     results_tables,
 )
 from prunelib.report.papers import COST, GRAPHS, PARTS, SEARCH, Part
+from prunelib.report.tables import LOST
 from prunelib.report.words import duration
 
 SVG_BYTES = 600_000  # a larger drawing is shown as pixels
@@ -44,27 +45,24 @@ MEANING = {
 def overview(runs: pd.DataFrame, runtimes: pd.DataFrame) -> dict[str, Any]:
     """Return the head of the page: how many runs in which state, how long they took, per part and in all."""
     seconds = runtimes["wall_s"] if "wall_s" in runtimes else pd.Series(dtype=float)
+    lost = [state for state in LOST if (runs.status == state).any()]
     rows = []
     for part in PARTS:
         mine = runs[runs.paper == part.key]
         if len(mine):
             spent = float(seconds[runtimes.paper == part.key].sum())
-            states = [int((mine.status == state).sum()) for state in ("ok", "dead", "missing")]
-            counts = [
-                Cell(str(count), count, state if count else "")
-                for count, state in zip(states, ("", "dead", "missing"), strict=True)
-            ]
+            states = [(state, int((mine.status == state).sum())) for state in ("ok", *lost)]
+            counts = [Cell(str(count), count, state if state != "ok" and count else "") for state, count in states]
             seeds = mine.seed.nunique()
             rows.append([Cell(part.title), *counts, Cell(str(seeds), seeds), Cell(duration(spent), spent)])
     columns = [
         Column("Part"),
-        *(Column(label, numeric=True) for label in ("Finished", "Dead", "Missing", "Seeds", "Training time")),
+        *(Column(label, numeric=True) for label in ("Finished", *map(str.title, lost), "Seeds", "Training time")),
     ]
     return {
         "total": len(runs),
         "ok": int((runs.status == "ok").sum()),
-        "dead": int((runs.status == "dead").sum()),
-        "missing": int((runs.status == "missing").sum()),
+        "lost": [(state, int((runs.status == state).sum())) for state in lost],
         "time": duration(float(seconds.sum())),
         "table": Table("Runs and training time per part (sum over runs)", columns, rows),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from prunelib.report.tables import LABELS, metrics_of
+from prunelib.report.tables import LABELS, LOST, metrics_of
 
 SUMMARY_COLUMNS = (*LABELS, "metric", "n", "mean", "sd", "minimum", "maximum")
 
@@ -29,8 +29,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per setting, in the order of ``runs``, with how many seeds finished, were dead or are missing."""
+    """Return one row per setting, in the order of ``runs``, with how many seeds have which status."""
     counts = runs.groupby([*LABELS, "status"], sort=False).size().unstack("status", fill_value=0)
-    counts = counts.reindex(columns=["ok", "dead", "missing"], fill_value=0)
+    counts = counts.reindex(columns=["ok", *LOST], fill_value=0)
     order = runs[list(LABELS)].drop_duplicates().itertuples(index=False, name=None)
     return counts.reindex(list(order)).reset_index()

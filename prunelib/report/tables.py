@@ -17,8 +17,11 @@ IDENTITY = (*LABELS, "seed", "status", "scale", "why")
 STATUSES = {
     "ok": "finished",
     "dead": "recognised before training as a network that can't carry a signal; not trained",
+    "failed": "its last job failed; why says how",
+    "running": "a process is at work on it",
     "missing": "in the grid, but not run yet",
 }
+LOST = ("dead", "failed", "running", "missing")  # without a result, so far or for good
 
 
 def cell(value: Any) -> str:
