@@ -31,7 +31,7 @@ DRAWN = {
     "reference": REFERENCE,
     "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file]
     + STRUCTURES,
-    "benchmarks": BENCHMARKS,
+    "recorded": RECORDED + BENCHMARKS,
     "maps": there(plan.maps()),
     "diagnostics": there(plan.records("diagnostics.json")),
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prunelib.workflow.step import Step, run
 
-LISTS = ("histories", "masks", "reference", "structures", "benchmarks", "maps", "diagnostics")
+LISTS = ("histories", "masks", "reference", "structures", "recorded", "maps", "diagnostics")
 
 
 def main(step: Step) -> None:

@@ -17,8 +17,6 @@ from prunelib.report.words import metric, number
 
 DENSE = "dense"
 METRICS = ("psnr_peak", "psnr_final", "top1", "top3", "top5")
-# Labels of ours that stand for a published method at another scale, where they are not the same.
-STANDS_FOR = {"trained_magnitude": ("magnitude-trained",)}
 PREFIXES = {"isomorphic-": ("isomorphic",)}  # settings of one script each; quick grids have the one method
 
 
@@ -73,9 +71,7 @@ class Directions:
 
 
 def _stand_ins(method: str) -> tuple[str, ...]:
-    return STANDS_FOR.get(method, ()) + tuple(
-        label for prefix, labels in PREFIXES.items() if method.startswith(prefix) for label in labels
-    )
+    return tuple(label for prefix, labels in PREFIXES.items() if method.startswith(prefix) for label in labels)
 
 
 def _said(name: str, published: float, pairs: pd.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from prunelib.report.figures_spectra import expanders_spectrum
 from prunelib.report.histories import History, read_histories
 from prunelib.report.layers import read_layers
 from prunelib.report.plots import Drawing, placeholder, save, style
+from prunelib.report.reference import Reference
 from prunelib.report.structures import read_structures
 from prunelib.report.tables import read_table
 
@@ -29,8 +30,8 @@ from prunelib.report.tables import read_table
 class Results:
     """What figures are drawn from.
 
-    All runs, histories, kept entries per layer, recorded mask searches, widths; masks' files for their maps, their
-    graphs layer by layer, the crossover, and recorded benchmarks by name.
+    All runs, histories, kept entries per layer, recorded mask searches, widths; what else was recorded, masks' files
+    for their maps, their graphs layer by layer, and the crossover.
     """
 
     runs: pd.DataFrame
@@ -38,7 +39,7 @@ class Results:
     layers: pd.DataFrame
     reference: pd.DataFrame
     structures: pd.DataFrame
-    benchmarks: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    recorded: Reference = field(default_factory=lambda: Reference.read([]))
     maps: Sequence[Path] = ()
     graphs: pd.DataFrame = field(default_factory=lambda: read_graphs([]))
     crossover: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -62,9 +63,9 @@ FIGURES: dict[str, Callable[[Results], Drawing | None]] = {
     "isomorphic_modes": _of(isomorphic_modes),
     "isomorphic_widths": lambda results: isomorphic_widths(results.structures),
     "isomorphic_scores": lambda results: isomorphic_scores(results.structures),
-    "ising_kept": _of(ising_kept),
+    "ising_kept": lambda results: ising_kept(pd.concat([results.runs, *results.recorded.runs.values()])),
     "ising_search": _of(ising_search),
-    "ising_energy": lambda results: ising_energy(results.runs, results.benchmarks.get(BENCHMARK)),
+    "ising_energy": lambda results: ising_energy(results.runs, results.recorded.benchmarks.get(BENCHMARK)),
     "crossover_methods": lambda results: crossover_methods(results.crossover),
     "cost_fronts": lambda results: fronts(results.runs),
 }
@@ -77,7 +78,7 @@ def draw_figures(
     masks: Iterable[Path] = (),
     reference: Iterable[Path] = (),
     structures: Iterable[Path] = (),
-    benchmarks: Iterable[Path] = (),
+    recorded: Iterable[Path] = (),
     maps: Iterable[Path] = (),
     diagnostics: Iterable[Path] = (),
 ) -> None:
@@ -85,15 +86,14 @@ def draw_figures(
 
     ``tables`` is the directory of all_runs.csv, beside provenance/runtimes.csv; ``histories`` are history.h5 paths,
     ``masks`` and ``maps`` mask.h5 paths, ``structures`` pruned.json paths, ``diagnostics`` diagnostics.json paths
-    (absent ones are skipped), ``reference`` CSV files of recorded mask searches, ``benchmarks`` those of
-    recorded benchmarks. A figure without data is a card that says so and an empty CSV, so that the set of files never
-    varies. Only the crossover's figure shows times.
+    (absent ones are skipped), ``reference`` CSV files of recorded mask searches, ``recorded`` those of
+    recorded runs and benchmarks. A figure without data is a card that says so and an empty CSV, so that the set of
+    files never varies. Only the crossover's figure shows times.
     """
     runs, tables = read_table(Path(tables) / "all_runs.csv"), Path(tables)
     table = crossover(runs, read_table(tables.parent / "provenance" / "runtimes.csv"))
     files = read_histories(histories), read_layers(masks), read_reference(reference), read_structures(structures)
-    recorded = {path.stem: read_table(path) for path in map(Path, benchmarks)}
-    results = Results(runs, *files, recorded, list(map(Path, maps)), read_graphs(diagnostics), table)
+    results = Results(runs, *files, Reference.read(recorded), list(map(Path, maps)), read_graphs(diagnostics), table)
     with style():
         for name, draw in FIGURES.items():
             save(draw(results) or placeholder("No finished run to draw yet."), name, Path(output))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from prunelib.report.histories import History, frame_of
-from prunelib.report.plots import Drawing, dumbbells, legend_below, looks, panels, with_series
+from prunelib.report.plots import Drawing, Look, dumbbells, legend_below, looks, panels, with_series
 from prunelib.report.words import budget_name
 from prunelib.runs import Budget
 
@@ -62,8 +62,8 @@ def isomorphic_modes(runs: pd.DataFrame, histories: Sequence[History]) -> Drawin
     return Drawing(figure, data[[*LABELS, *wanted]])
 
 
-def ising_kept(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | None:
-    """Top-1 against non-zero parameters (left) and against parameters after physical slimming (right)."""
+def ising_kept(runs: pd.DataFrame) -> Drawing | None:
+    """Top-1 against non-zero parameters (left) and after physical slimming (right), per task; recorded runs too."""
     data = _classified(runs, "ising")
     if data is None:
         return None
@@ -73,10 +73,11 @@ def ising_kept(runs: pd.DataFrame, histories: Sequence[History]) -> Drawing | No
         return None
     cells = [(f"{task}, {model}", frame) for (task, model), frame in data.groupby(["task", "model"])]
     figure, axes = panels([title for title, _ in cells for _ in sides], len(sides), 3.3)
+    how = looks(data)  # one for all panels, whose legend is one
     for index, (title, frame) in enumerate(cells[: len(axes) // len(sides)]):
         for side, (column, label) in enumerate(sides.items()):
             (place,) = axes[index * len(sides) + side]
-            _scatter(place, with_series(frame), column)
+            _scatter(place, frame, how, column)
             place.set(title=title if side == 0 else "", xlabel=label, ylabel=TOP1)
     legend_below(figure, 5)
     return Drawing(figure, data[[*LABELS, *sides, "top1"]])
@@ -153,9 +154,8 @@ def _dense_line(draw: Callable[..., Any], frame: pd.DataFrame) -> None:
         draw(level, color="#4d4d4d", linewidth=1.2, linestyle="--", label="dense (mean)")
 
 
-def _scatter(axes: Axes, frame: pd.DataFrame, column: str) -> None:
+def _scatter(axes: Axes, frame: pd.DataFrame, how: Mapping[str, Look], column: str) -> None:
     """Draw each run as a small dot and each setting's mean with ± 1 sd of accuracy as a large one."""
-    how = looks(frame)
     frame = frame.assign(kept=100 * frame[column]).dropna(subset=["kept", "top1_percent"])
     hue = {"hue": "series", "palette": {series: look.colour for series, look in how.items()}}
     sns.scatterplot(frame, x="kept", y="top1_percent", **hue, s=18, alpha=0.6, linewidth=0, legend=False, ax=axes)
