@@ -184,7 +184,7 @@ def test_a_torn_or_foreign_file_is_named(tmp_path, content, said):
 
 def test_an_unknown_status_is_refused(tmp_path):
     path = write_run(tmp_path, RUN, {}, status="fine")
-    with pytest.raises(ArtefactError, match="status one of ok, dead, missing"):
+    with pytest.raises(ArtefactError, match="status one of ok, dead, failed, running, missing"):
         collect([path], {})
 
 
