@@ -79,7 +79,7 @@ def section(
         "has_runs": bool(len(mine)),
         "verdict": judgement.verdict if judgement else "",
         "meaning": meaning(judgement) if judgement else "",
-        "headlines": [headline(result) for result in results if result.check.headline and is_said(result)],
+        "headlines": [headline(result) for result in results if _on_the_card(result)],
         "checks": checks_table(judgement, tables / "claims.csv") if judgement else None,
         "results": results_tables(mine, runtimes, part.columns, "Results"),
         "findings": read_findings(tables / "findings.csv", part.key),
@@ -110,6 +110,12 @@ def headline(result: Result) -> dict[str, str]:
     check = result.check
     shown = {"text": check.text, "levels": levels(result), "effect": effect(result), "pairs": str(result.pairs)}
     return shown | {"answer": result.outcome, "said": ANSWERS[result.outcome]}
+
+
+def _on_the_card(result: Result) -> bool:
+    """Whether a claim's card shows a comparison: the main ones, and every one that keeps the claim from holding."""
+    against = result.outcome in ("no", "unclear") and not result.check.effect
+    return is_said(result) and (result.check.headline or against)
 
 
 def meaning(judgement: Judgement) -> str:

@@ -1,9 +1,13 @@
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from prunelib.report import sections
+from prunelib.report.claims import CLAIMS
+from prunelib.report.judge import Result
 from prunelib.report.tables import read_table
 from prunelib.report.words import METRICS, shown
 from tests.report.trees import collected, drawn, write_crossover, write_expanders
@@ -195,3 +199,11 @@ def test_names_are_escaped(tmp_path, page):
 def test_masks_as_graphs_are_a_table(html):
     assert "Masks as graphs: spectra, expansion, channels reached" in html.prose
     assert {"Edges", "Expansion", "Effective (%)"} <= set(html.cells)
+
+
+def test_a_card_shows_the_main_comparisons_and_those_against_the_claim():
+    plain = replace(CLAIMS["oes"][0], headline=False, effect=False, optional=False)
+    main, effect = replace(plain, headline=True), replace(plain, effect=True)
+    shown = {(check, outcome) for check in (plain, main, effect) for outcome in ("yes", "no", "unclear")}
+    shown = {pair for pair in shown if sections._on_the_card(Result(*pair))}
+    assert shown == {(plain, "no"), (plain, "unclear"), (main, "yes"), (main, "no"), (main, "unclear")}
