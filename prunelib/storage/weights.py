@@ -22,6 +22,8 @@ KEY = "prunelib"
 FORMAT = "weights-1 sha256 "
 BLANK = b"0" * 64
 OPENING = f'{{"__metadata__":{{"{KEY}":"{FORMAT}'.encode()  # follows the header's 8-byte length
+# A header may claim sizes that no tensor has: torch then raises TypeError or RuntimeError.
+BROKEN = (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError)
 DIGEST = slice(8 + len(OPENING), 8 + len(OPENING) + 64)
 
 
@@ -46,8 +48,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
     try:
         return safetensors.torch.load(content)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ArtefactError(f"{path}: not valid safetensors ({error}); delete it and run again.") from None
+    except BROKEN as error:
+        raise ArtefactError(f"{path}: not valid safetensors ({str(error)[:300]}); delete it and run again.") from None
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -67,6 +69,6 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such file.") from None
-    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ArtefactError(f"{path}: can't be read as safetensors ({error}).") from None
+    except (OSError, *BROKEN) as error:
+        raise ArtefactError(f"{path}: can't be read as safetensors ({str(error)[:300]}).") from None
     return load_weights(path)

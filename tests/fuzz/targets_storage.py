@@ -63,6 +63,8 @@ def hostile_headers(_: Path) -> list[bytes]:
         {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 0]},
         {"dtype": "F32", "shape": [0, 2**62], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]},
+        {"dtype": "F" + "9" * 30_000, "shape": [1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
         {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]},

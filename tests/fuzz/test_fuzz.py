@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prunelib.errors import ArtefactError
+from prunelib.errors import ArtefactError, PrunelibError
 from tests.fuzz import run
 from tests.fuzz.run import fuzz
 from tests.fuzz.targets import Target, all_targets
@@ -69,3 +69,10 @@ def test_everything_that_is_looked_for_is_found(monkeypatch: pytest.MonkeyPatch,
     assert (result.inputs, result.read) == (8, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"bad-{index}.bin" for index in range(1, 7)]
     assert json.dumps(result.findings)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)
+def test_what_was_found_once_is_refused_for_good(path: Path) -> None:
+    target = all_targets()[path.name.split("-")[0]]
+    with pytest.raises(PrunelibError):
+        target.read(path)
