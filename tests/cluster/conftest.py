@@ -63,7 +63,7 @@ class Pipeline:
         """The copy."""
         return self.checkout.path
 
-    def configure(self, raw: dict[str, Any], faults: dict[str, str | float] | None = None) -> None:
+    def configure(self, raw: dict[str, Any], faults: dict[str, str] | None = None) -> None:
         """Replace the copy's configuration and say which jobs go wrong."""
         self.checkout.write(raw)
         (self.path / "faults.json").write_text(json.dumps(faults or {}))
@@ -113,6 +113,10 @@ class Pipeline:
     def finish(self, seconds: float) -> None:
         """Wait for Snakemake's good end."""
         assert self.wait(seconds) == 0, self.said()[-6000:]
+
+    def release(self) -> None:
+        """Let the jobs that wait go on."""
+        (self.path / "released").touch()
 
     def kill(self) -> None:
         """SIGKILL Snakemake and what it runs here; its jobs on the cluster live on."""

@@ -77,7 +77,7 @@ def test_whole_quick_grid(pipeline: Pipeline, slurm: Slurm) -> None:
 def test_jobs_that_fail_or_take_too_long_or_too_much_or_are_cancelled(
     pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]
 ) -> None:
-    faults: dict[str, str | float] = {training(0): "fail", training(1): "exceed", training(2): "hang", OTHER: "hang"}
+    faults = {training(0): "fail", training(1): "exceed", training(2): "hang", OTHER: "hang"}
     pipeline.configure(dense(small, 4), faults)
     expected = pipeline.locally(*TABLES, *STUB)
     before = len(slurm.sacct())
@@ -112,7 +112,7 @@ def test_jobs_that_fail_or_take_too_long_or_too_much_or_are_cancelled(
 def test_controller_and_accounting_away_and_then_the_node(
     pipeline: Pipeline, slurm: Slurm, small: dict[str, Any]
 ) -> None:
-    pipeline.configure(dense(small, 2), {training(0): 120, training(1): 120})
+    pipeline.configure(dense(small, 2), {training(0): "wait", training(1): "wait"})
     expected = pipeline.locally(*TABLES, *STUB)
     before = len(slurm.sacct())
     pipeline.start(*TABLES, *STUB, *QUICK)
@@ -128,6 +128,7 @@ def test_controller_and_accounting_away_and_then_the_node(
     until("the end of the other job", 90, lambda: len(slurm.says("squeue", "-h", "-t", "RUNNING").splitlines()) == 2)
     slurm.ask("scontrol", "update", "NodeName=node", "State=DOWN", "Reason=test")
     slurm.wait_for_node()  # back by itself: its daemon answers
+    pipeline.release()
     pipeline.finish(400)
     assert pipeline.checkout.results() == expected
     assert {job["State"] for job in records(slurm, before)} == {"COMPLETED"}
@@ -144,7 +145,7 @@ def test_snakemake_killed_and_started_again_while_its_jobs_live_on(
     graphs = {"methods": ["expander"], "budgets": ["degree3"]}
     grid = {"oes": [fit | {"methods": ["dense"]}], "expanders": [train | graphs]}
     orphans = [f"{path}/seed0/train" for path in (OES, EXPANDERS)]
-    pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, 75))
+    pipeline.configure(small | {"grid": grid}, dict.fromkeys(orphans, "wait"))
     tables = ("results/tables/oes.csv", "results/tables/expanders.csv")
     expected = pipeline.locally(*tables)
     command = (*tables, *QUICK, *grouped(pipeline, *tables))
@@ -152,6 +153,8 @@ def test_snakemake_killed_and_started_again_while_its_jobs_live_on(
     until("both trainings", 300, lambda: set(orphans) <= set(pipeline.jobs()))
     pipeline.kill()
     pipeline.start(*command)  # the same command, no unlocking
+    until("their successors", 300, lambda: sum("waiting for it" in text for text in pipeline.logs().values()) == 2)
+    pipeline.release()
     pipeline.finish(400)
     assert pipeline.checkout.results() == expected
     works, logs = pipeline.jobs(), pipeline.logs()

@@ -1,7 +1,7 @@
 """Put into a copy of the pipeline under test: notes who works on what under a lease, and lets chosen jobs go wrong.
 
-``faults.json`` beside the Snakefile says what happens to which job: it fails, hangs (longer than anyone waits) or takes
-a number of seconds longer, each only once; or it exceeds its memory, each time.
+``faults.json`` beside the Snakefile says what happens to which job: it fails, hangs (longer than anyone waits) or waits
+(for a file ``released``), each only once; or it exceeds its memory, each time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NOTES, FAULTS = Path("witness.log"), Path("faults.json")
+NOTES, FAULTS, RELEASED = Path("witness.log"), Path("faults.json"), Path("released")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def note(what: str, name: str) -> None:
         stream.write(line)
 
 
-def strike(name: str, fault: str | float | None) -> None:
+def strike(name: str, fault: str | None) -> None:
     """Let a job go wrong."""
     if fault == "exceed":
         held = b"x" * 2_600_000_000  # more than the first attempt asks for, less than the second
@@ -45,4 +45,6 @@ def strike(name: str, fault: str | float | None) -> None:
     mark.touch()
     if fault == "fail":
         raise RuntimeError("fails on purpose")
-    time.sleep(3600 if fault == "hang" else float(fault))
+    end = time.monotonic() + 3600
+    while time.monotonic() < end and not (fault == "wait" and RELEASED.exists()):
+        time.sleep(0.5)
