@@ -13,7 +13,7 @@ from prunelib.config import PARTS
 from tests.cluster.conftest import QUICK, Job, Pipeline
 from tests.cluster.slurm import Slurm, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
 
 STUB = ("--config", "mode=stub")
 TABLES = ("results/tables/expanders.csv", "results/tables/ising.csv")
@@ -64,7 +64,7 @@ def test_whole_quick_grid(pipeline: Pipeline, slurm: Slurm) -> None:
     before = len(slurm.sacct())
     options = ("--default-resources", "slurm_account=second", "slurm_partition=second", "--slurm-qos", "soon")
     pipeline.start(*STUB, *QUICK, *grouped(pipeline, *STUB), *options)
-    pipeline.finish(500)
+    pipeline.finish(1200)
     assert pipeline.checkout.results() == expected
     assert len(expected) >= 9
     jobs = records(slurm, before)
