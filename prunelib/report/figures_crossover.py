@@ -10,6 +10,7 @@ from prunelib.report.plots import GREY, TASK_LOOKS, Drawing, legend_below, panel
 from prunelib.report.words import budget_name, colour, method_name, metric
 
 SIZE = "density_compact"
+MOST_NAMES = 12  # of marks on a front; more would hide each other
 
 
 def crossover_methods(table: pd.DataFrame) -> Drawing | None:
@@ -135,13 +136,14 @@ def _front(axes: Axes, points: pd.DataFrame) -> None:
     x, y = [*edge.size_mean, 105.0], [*edge.quality_mean, edge.quality_mean.iloc[-1]]
     axes.step(x, y, where="post", color=GREY, linewidth=1.2, zorder=1)
     axes.fill_between(x, [value - pooled for value in y], y, step="post", color=GREY, alpha=0.15, linewidth=0, zorder=0)
-    for row in points.itertuples():
-        shade = colour(row.method, row.model) if row.front else GREY
-        axes.errorbar(
-            row.size_mean, row.quality_mean, row.quality_std, row.size_std, color=shade, fmt="o", markersize=6,
-            capsize=2.5, markerfacecolor=shade if row.front else "white", zorder=3 if row.front else 2,
-        )  # fmt: skip
-        if row.front:
-            side = "right" if row.size_mean > 55 else "left"
-            place = {"xytext": (-7 if side == "right" else 7, 6), "textcoords": "offset points", "ha": side}
+    mark = {"fmt": "o", "markersize": 6, "capsize": 2.5}
+    rest = points[~points.front]
+    spread = (rest.size_mean, rest.quality_mean, rest.quality_std, rest.size_std)
+    axes.errorbar(*spread, color=GREY, markerfacecolor="white", zorder=2, **mark)
+    for row in edge.itertuples():
+        shade = colour(row.method, row.model)
+        axes.errorbar(row.size_mean, row.quality_mean, row.quality_std, row.size_std, color=shade, zorder=3, **mark)
+        side = "right" if row.size_mean > 55 else "left"
+        place = {"xytext": (-7 if side == "right" else 7, 6), "textcoords": "offset points", "ha": side}
+        if len(edge) <= MOST_NAMES:
             axes.annotate(row.series, (row.size_mean, row.quality_mean), fontsize=8, color="#222222", zorder=4, **place)

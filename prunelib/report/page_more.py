@@ -30,6 +30,9 @@ def scorecard_table(paper: str, source: Path) -> Table | None:
         return None
     rows = read_table(source)
     rows = rows[rows.paper == paper]
+    rows = rows.assign(
+        **{name: rows[name].where(rows[name].notna(), "") for name in ("scale", "runs")}
+    )  # text, maybe none
     first = rows.task.isin(SHOWN.get(paper, ()))
     seen = rows[(rows.kind == "claim") | first | rows.id.str.contains("-mean-") | rows.ours.notna()]
     counts = rows.verdict.value_counts()

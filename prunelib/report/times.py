@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from prunelib.report.crossover import COSTS, crossover
@@ -27,10 +28,10 @@ def time_rows(runs: pd.DataFrame, runtimes: pd.DataFrame) -> list[dict[str, Any]
     names = [name for name in names if pd.api.types.is_numeric_dtype(labelled[name])]
     rows: list[dict[str, Any]] = []
     for keys in (list(LABELS), ["paper"], []):
-        groups = labelled.groupby(keys, sort=False) if keys else [((), labelled)]
-        for labels, group in groups:
-            known = dict(zip(keys, labels, strict=True)) if keys else {}
-            rows += [row | dict.fromkeys(LABELS, "") | known for row in _rows(group, names)]
+        groups = labelled.groupby(keys or (lambda _: ""), sort=False)[names].agg(["count", "mean", "std", "sum"])
+        for labels, found in zip(groups.index, groups.to_numpy(), strict=True):
+            known = dict(zip(keys, labels if len(keys) > 1 else [labels], strict=False))
+            rows += [dict.fromkeys(LABELS, "") | known | row for row in _rows(names, found)]
     return rows
 
 
@@ -44,10 +45,10 @@ def _labelled(runs: pd.DataFrame, runtimes: pd.DataFrame) -> pd.DataFrame:
     return labelled.merge(named, on="path", how="left")
 
 
-def _rows(group: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    found = group[names].agg(["count", "mean", "std", "sum"]).T
+def _rows(names: list[str], found: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows of one group from its numbers: for each name count, mean, standard deviation and sum."""
     return [
-        {"name": name, "runs": int(row["count"]), "mean": row["mean"], "sd": row["std"], "sum": row["sum"]}
-        for name, row in found.iterrows()
-        if row["count"]
+        {"name": name, "runs": int(count), "mean": mean, "sd": sd, "sum": total}
+        for name, (count, mean, sd, total) in zip(names, found.reshape(-1, 4), strict=True)
+        if count
     ]

@@ -14,6 +14,7 @@ from prunelib.report.crossover import NOT_APPLICABLE, advice, crossover, seconds
 from prunelib.report.figures_crossover import crossover_methods, fronts, pareto
 from prunelib.report.figures_pictures import error_map
 from prunelib.report.page_crossover import absent_table, crossover_tables
+from prunelib.report.times import time_rows
 from prunelib.runs import Grid
 from tests.report.trees import table_of
 
@@ -163,3 +164,13 @@ def test_the_quick_grid_crosses_every_kind_of_mask_with_both_tasks() -> None:
         kinds.setdefault(planned.task.split("-")[0], set()).add(planned.method)
     assert kinds["denoise"] == kinds["classify"] >= {"dense", "random", "snip", "synflow", "rreg", "gates"}
     assert {planned.seed for planned in grid.of("crossover")} == {0, 1}
+
+
+def test_times_are_summed_up_per_setting_per_part_and_in_all(both: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    rows = pd.DataFrame(time_rows(*both)).set_index(["paper", "method", "budget", "name"])
+    searched = rows.loc[("crossover", "imp", "density0.1", "crossover.seconds")]
+    assert (searched.runs, searched["mean"]) == (2, 12.5)
+    whole = rows.loc[("", "", "", "wall_s")]
+    assert (whole.runs, whole["sum"]) == (10, 2 * (10 + 12 + 9 + 9 + 9))
+    assert rows.loc[("crossover", "", "", "wall_s")]["sum"] == whole["sum"]
+    assert time_rows(both[0][:0], both[1][:0]) == []
