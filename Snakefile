@@ -36,9 +36,8 @@ if not plan.settings.partial:
 include: "rules/report.smk"
 
 
-# Naming every run makes Snakemake notice one that was deleted, though the page built from it is still there.
 rule all:
     default_target: True
     input:
-        there(plan.everything()),
+        wanted(),
         f"{ROOT}/report/index.html",

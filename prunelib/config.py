@@ -31,6 +31,7 @@ ODD = (
     LookupError,
     RecursionError,
 )  # PyYAML's, for dates and numbers that are none
+BatchedStep = Literal["find_mask", "train", "compress", "prune_structure", "slim", "diagnose"]
 PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
 
 
@@ -80,6 +81,9 @@ class Settings(Strict):
     processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any
     checkpoint_seconds: Positive = 60.0
     container: str | None = None  # image of every job for --sdm apptainer: a .sif file or docker://...
+    batch: Count | dict[BatchedStep, Count] = (
+        1  # how many short runs of one kind share a job, for all or for some steps
+    )
     seeds: Annotated[list[Natural], Field(min_length=1)] = Field([0, 1])
     data: dict[Label, dict[str, Any]] = Field({})
     models: dict[Label, dict[str, Any]] = Field({})
@@ -90,6 +94,10 @@ class Settings(Strict):
     grid: dict[Literal["oes", "expanders", "isomorphic", "ising", "crossover"], list[Block]]
 
     _named: dict[tuple[str, str], Named] = PrivateAttr(default_factory=dict)  # a grid asks for each often
+
+    def batched(self, step: str) -> int:
+        """How many runs a job of a step has at most."""
+        return self.batch if isinstance(self.batch, int) else self.batch.get(step, 1)
 
     def named(self, section: Section, label: str, where: str = "") -> Named:
         """Return what a label stands for; an unknown label or option raises ConfigError naming its path."""

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from prunelib import registry
-from prunelib.config import PARTS, Block, Settings
+from prunelib.config import PARTS, Block, Named, Settings
 from prunelib.errors import ConfigError, nearest
 from prunelib.recipes import LABEL
 
@@ -102,6 +102,7 @@ class Grid:
 
     settings: Settings
     _plans: dict[Run, Planned] = field(default_factory=dict, repr=False)
+    _methods: dict[str, Named] = field(default_factory=dict, repr=False)  # asked for each run
 
     def __post_init__(self) -> None:
         for paper, blocks in self.settings.grid.items():
@@ -150,12 +151,16 @@ class Grid:
 
     def method_entry(self, label: str) -> registry.Entry:
         """The registry's entry behind a method's label."""
-        return registry.entry("method", self.settings.named("methods", label).name)
+        return registry.entry("method", self.method(label).name)
+
+    def method(self, label: str) -> Named:
+        """What a method's label stands for."""
+        return self._methods.get(label) or self._methods.setdefault(label, self.settings.named("methods", label))
 
     def describe(self, run: Run) -> dict[str, Any]:
         """Return everything a step needs to know of a run, as plain types (see prunelib.workflow.steps)."""
         task = self.settings.named("tasks", run.task)
-        model, method = self.settings.named("models", run.model), self.settings.named("methods", run.method)
+        model, method = self.settings.named("models", run.model), self.method(run.method)
         budget, recipe = Budget.parse(run.budget), self.plan(run).recipe
         return {
             "run": {name: getattr(run, name) for name in ("paper", "task", "model", "method", "budget", "seed")},
@@ -182,7 +187,7 @@ class Grid:
         An energy or a sensitivity alone decides what is kept, with any options; the first round of iterative pruning as
         OES's authors run it prunes norm biases already.
         """
-        options, wanted = self.settings.named("methods", run.method).options, self.facts(run).get("full_mask")
+        options, wanted = self.method(run.method).options, self.facts(run).get("full_mask")
         return wanted is not None and all(options[name] == value for name, value in wanted.items())
 
     def data(self, run: Run) -> str:
@@ -226,7 +231,7 @@ class Grid:
     def _densities(self, run: Run, budget: Budget, where: str) -> list[float]:
         """Return the densities of a chain, 1 first: equal ratios to the budget, or what cuts of a given share leave."""
         assert budget.value is not None
-        options = self.settings.named("methods", run.method).options
+        options = self.method(run.method).options
         rounds, cut = options["rounds"], options.get("cut")
         if rounds > ROUNDS:
             raise ConfigError(f"methods.{run.method}.rounds: got {rounds:,}; a chain has at most {ROUNDS:,} runs.")
@@ -251,15 +256,13 @@ class Grid:
 
     def _single_parent(self, run: Run, entry: registry.Entry, seeds: list[int]) -> Run | None:
         """The one run a run starts from. A transferred mask comes from another seed, for other initial weights."""
-        kind = entry.facts.get("parent", "none")
+        kind, options = entry.facts.get("parent", "none"), self.method(run.method).options
         if kind == "dense":
             return Run(run.paper, run.task, run.model, "dense", "full", run.seed)
         if kind == "of":
-            of = self.settings.named("methods", run.method).options["of"]
-            self.settings.named("methods", of, f"methods.{run.method}.of")
-            return Run(run.paper, run.task, run.model, of, run.budget, run.seed)
+            self.settings.named("methods", options["of"], f"methods.{run.method}.of")
+            return Run(run.paper, run.task, run.model, options["of"], run.budget, run.seed)
         if kind == "source":
-            options = self.settings.named("methods", run.method).options
             self.settings.named("methods", options["of"], f"methods.{run.method}.of")
             self.settings.named("tasks", options["from_task"], f"methods.{run.method}.from_task")
             seed = seeds[(seeds.index(run.seed) + 1) % len(seeds)]

@@ -5,8 +5,13 @@ from pathlib import Path
 
 from prunelib.commands.status import show
 from prunelib.workflow.costs import Costs
+from prunelib.workflow.finished import AGAIN, begin
 from prunelib.workflow.lock import guard
 from prunelib.workflow.plan import Plan
+
+# Where files are copied from a store and back, the jobs of batches, which depend on stamps, would miss their inputs.
+if workflow.storage_settings and workflow.storage_settings.default_storage_provider:
+    config["batch"] = 1
 
 try:
     plan = Plan(config)
@@ -21,10 +26,13 @@ looking = workflow.is_main_process and (
 )
 if workflow.is_main_process:
     try:
-        if not guard(Path(os.getcwd()), keep=not looking) and plan.settings.partial and "--nolock" not in sys.argv:
+        alone = guard(Path(os.getcwd()), keep=not looking)
+        if not alone and plan.settings.partial and "--nolock" not in sys.argv:
             raise WorkflowError(
                 "Add --nolock: beside a running pipeline a partial report writes below results/partial only."
             )
+        if alone and not looking:
+            begin(plan)
     except PrunelibError as error:
         raise WorkflowError(str(error)) from None
 
@@ -45,3 +53,9 @@ rule status:
     localrule: True
     run:
         show(plan.grid.runs, Path(log[0]))
+
+
+# Who forces jobs to run wants them to compute.
+onstart:
+    if workflow.dag_settings.forceall or workflow.dag_settings.forcerun:
+        os.environ[AGAIN] = "1"

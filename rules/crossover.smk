@@ -2,48 +2,59 @@
 
 
 # Find the mask, whatever method and task.
-rule crossover_mask:
-    input:
-        unpack(plan.inputs("crossover", "find_mask")),
-    output:
-        mask="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.h5",
-        spent="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/spent.json",
-    log:
-        "results/logs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.log",
-    benchmark:
-        "results/benchmarks/crossover/{task}/{model}/{method}/{budget}/seed{seed}/mask.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: plan.threads("find_mask")
-    resources:
-        **plan.resources("find_mask"),
-    params:
-        **plan.params("crossover", "find_mask"),
-    script:
-        "../workflow_scripts/find_mask.py"
+for job in plan.jobs("crossover", "mask"):
+
+    rule:
+        name:
+            job.name
+        input:
+            job.inputs,
+        output:
+            job.outputs,
+        log:
+            job.log,
+        benchmark:
+            job.benchmark
+        wildcard_constraints:
+            **job.constraints,
+        conda:
+            "../envs/torch.yaml"
+        threads: plan.threads("find_mask")
+        resources:
+            **plan.resources("find_mask", job.of),
+        params:
+            digest=job.digest,
+            work=job.work,
+        script:
+            "../workflow_scripts/find_mask.py"
 
 
 # Train the masked network, whatever its loop.
-rule crossover_train:
-    input:
-        unpack(plan.inputs("crossover", "train")),
-    output:
-        weights="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
-        history="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
-        metrics="results/runs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
-    log:
-        "results/logs/crossover/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
-    benchmark:
-        "results/benchmarks/crossover/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: plan.threads("train")
-    resources:
-        **plan.resources("train"),
-    params:
-        **plan.params("crossover", "train"),
-    script:
-        "../workflow_scripts/train.py"
+for job in plan.jobs("crossover", "train"):
+
+    rule:
+        name:
+            job.name
+        input:
+            job.inputs,
+        output:
+            job.outputs,
+        log:
+            job.log,
+        benchmark:
+            job.benchmark
+        wildcard_constraints:
+            **job.constraints,
+        conda:
+            "../envs/torch.yaml"
+        threads: plan.threads("train")
+        resources:
+            **plan.resources("train", job.of),
+        params:
+            digest=job.digest,
+            work=job.work,
+        script:
+            "../workflow_scripts/train.py"
 
 
 # Time, memory and size of the networks of one task and model, dense and compacted, in turn.
@@ -69,6 +80,6 @@ rule crossover_measure:
 
 rule crossover:
     input:
-        plan.finished("crossover"),
+        plan.wanted("crossover"),
         costs.files("crossover"),
         "results/tables/crossover.csv",

@@ -23,48 +23,59 @@ rule isomorphic_statistics:
 
 
 # Rank and remove channels and heads of the trained dense network.
-rule isomorphic_prune:
-    input:
-        unpack(plan.inputs("isomorphic", "prune_structure")),
-    output:
-        weights="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/pruned.safetensors",
-        record="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/pruned.json",
-    log:
-        "results/logs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/prune.log",
-    benchmark:
-        "results/benchmarks/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/prune.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: plan.threads("prune_structure")
-    resources:
-        **plan.resources("prune_structure"),
-    params:
-        **plan.params("isomorphic", "prune_structure"),
-    script:
-        "../workflow_scripts/prune_structure.py"
+for job in plan.jobs("isomorphic", "prune"):
+
+    rule:
+        name:
+            job.name
+        input:
+            job.inputs,
+        output:
+            job.outputs,
+        log:
+            job.log,
+        benchmark:
+            job.benchmark
+        wildcard_constraints:
+            **job.constraints,
+        conda:
+            "../envs/torch.yaml"
+        threads: plan.threads("prune_structure")
+        resources:
+            **plan.resources("prune_structure", job.of),
+        params:
+            digest=job.digest,
+            work=job.work,
+        script:
+            "../workflow_scripts/prune_structure.py"
 
 
 # Train the dense network, or fine-tune a pruned one.
-rule isomorphic_train:
-    input:
-        unpack(plan.inputs("isomorphic", "train")),
-    output:
-        weights="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/weights.safetensors",
-        history="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/history.h5",
-        metrics="results/runs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/metrics.json",
-    log:
-        "results/logs/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/train.log",
-    benchmark:
-        "results/benchmarks/isomorphic/{task}/{model}/{method}/{budget}/seed{seed}/train.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: plan.threads("train")
-    resources:
-        **plan.resources("train"),
-    params:
-        **plan.params("isomorphic", "train"),
-    script:
-        "../workflow_scripts/train.py"
+for job in plan.jobs("isomorphic", "train"):
+
+    rule:
+        name:
+            job.name
+        input:
+            job.inputs,
+        output:
+            job.outputs,
+        log:
+            job.log,
+        benchmark:
+            job.benchmark
+        wildcard_constraints:
+            **job.constraints,
+        conda:
+            "../envs/torch.yaml"
+        threads: plan.threads("train")
+        resources:
+            **plan.resources("train", job.of),
+        params:
+            digest=job.digest,
+            work=job.work,
+        script:
+            "../workflow_scripts/train.py"
 
 
 # Time, memory and size of the networks of one task and model, dense and pruned, in turn.
@@ -90,6 +101,6 @@ rule isomorphic_measure:
 
 rule isomorphic:
     input:
-        plan.finished("isomorphic"),
+        plan.wanted("isomorphic"),
         costs.files("isomorphic"),
         "results/tables/isomorphic.csv",

@@ -24,25 +24,38 @@ def absent(files):
     return [file for file in files if plan.settings.partial and not os.path.exists(file)]
 
 
+def wanted():
+    """Return what says that all runs are done, or of a partial report nothing but the runs there are."""
+    return there(plan.everything()) if plan.settings.partial else plan.wanted()
+
+
+def ready(files):
+    """Return what a job that reads these files of runs waits for."""
+    return there(files) if plan.settings.partial else plan.ready(files)
+
+
+def records(paper=None):
+    """Return the runs' small records that tables are made of, by kind, for a script that waits for all of them."""
+    names = {"metrics": plan.files("metrics.json", paper)}
+    for name in ("slim", "diagnostics", "spent"):
+        names[name] = plan.records(f"{name}.json", paper)
+    return plan.lists({name: there(files) for name, files in names.items()})
+
+
 # What figures are drawn from besides tables. A file that is not there is a run without a result.
 DRAWN = {
     "histories": there(plan.files("history.h5")),
     "masks": [file for file in there(plan.files("mask.h5", "oes")) if "/full/" not in file],
-    "reference": REFERENCE,
-    "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file]
-    + STRUCTURES,
-    "recorded": RECORDED + BENCHMARKS,
+    "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file],
     "maps": there(plan.maps()),
     "diagnostics": there(plan.records("diagnostics.json")),
 }
+OTHERS = {"reference": REFERENCE, "recorded": RECORDED + BENCHMARKS}
 
 
 rule collect_part:
     input:
-        metrics=lambda wildcards: there(plan.files("metrics.json", wildcards.paper)),
-        slim=lambda wildcards: there(plan.records("slim.json", wildcards.paper)),
-        diagnostics=lambda wildcards: there(plan.records("diagnostics.json", wildcards.paper)),
-        spent=lambda wildcards: there(plan.records("spent.json", wildcards.paper)),
+        lambda wildcards: ready(plan.finished(wildcards.paper)),
         costs=lambda wildcards: there(costs.files(wildcards.paper)),
     output:
         table=f"{ROOT}/tables/{{paper}}.csv",
@@ -57,6 +70,7 @@ rule collect_part:
         **plan.resources("report"),
     params:
         code=plan.code("collect"),
+        files=lambda wildcards: records(wildcards.paper),
         missing=lambda wildcards: absent(plan.files("metrics.json", wildcards.paper)),
     script:
         "../workflow_scripts/collect.py"
@@ -64,12 +78,8 @@ rule collect_part:
 
 rule collect:
     input:
-        there(plan.everything()),
+        ready(plan.everything()),
         PUBLISHED,
-        metrics=there(plan.files("metrics.json")),
-        slim=there(plan.records("slim.json")),
-        diagnostics=there(plan.records("diagnostics.json")),
-        spent=there(plan.records("spent.json")),
         costs=there(costs.files()),
         reference=RECORDED + SEARCHES + BENCHMARKS,
     output:
@@ -93,6 +103,7 @@ rule collect:
         **plan.resources("report"),
     params:
         code=plan.code("collect"),
+        files=records(),
         missing=absent(plan.files("metrics.json")),
     script:
         "../workflow_scripts/collect.py"
@@ -101,7 +112,9 @@ rule collect:
 rule draw_figures:
     input:
         PUBLISHED,
-        **DRAWN,
+        ready(file for files in DRAWN.values() for file in files),
+        STRUCTURES,
+        **OTHERS,
         runs=f"{ROOT}/tables/all_runs.csv",
         runtimes=f"{ROOT}/provenance/runtimes.csv",
     output:
@@ -121,6 +134,7 @@ rule draw_figures:
         **plan.resources("report"),
     params:
         code=plan.code("draw_figures"),
+        files=plan.lists(DRAWN | {"structures": DRAWN["structures"] + STRUCTURES}),
         directory=lambda wildcards, output: os.path.dirname(output[0]),
     script:
         "../workflow_scripts/draw_figures.py"
@@ -184,7 +198,7 @@ rule build_page:
 
 rule report:
     input:
-        there(plan.everything()),
+        wanted(),
         rules.build_page.output,
 
 
@@ -200,7 +214,7 @@ rule figures:
     resources:
         **plan.resources("report"),
     params:
-        **{name: list(files) for name, files in DRAWN.items()},
+        files=plan.lists(DRAWN | OTHERS | {"structures": DRAWN["structures"] + STRUCTURES}),
         runs=f"{ROOT}/tables/all_runs.csv",
         directory=f"{ROOT}/figures",
     script:

@@ -11,7 +11,7 @@ def main(step: Step) -> None:
     """Call the one function that does it, with inputs or, where figures are only drawn anew, with paths in params."""
     from prunelib.report.figures import draw_figures
 
-    lists = [step.lists.get(name) or [Path(file) for file in step.params.get(name, [])] for name in LISTS]
+    lists = [step.lists[name] for name in LISTS]
     tables = Path(step.inputs.get("runs") or step.params["runs"]).parent
     draw_figures(tables, lists[0], Path(step.params["directory"]), *lists[1:])
 

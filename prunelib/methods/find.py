@@ -12,8 +12,9 @@ from prunelib import registry
 from prunelib.methods.common import Found, as_found
 from prunelib.models.build import global_stream
 from prunelib.seeds import generator
-from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.storage.files import write_json
+from prunelib.storage.identity import identity
 from prunelib.tasks.base import Task, alive, open_task
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from prunelib.storage.files import atomic_path, may_write, sha256
+from prunelib.storage.files import atomic_path, may_write
 
 FORMAT = b"prunelib-checkpoint-1\n"
 log = logging.getLogger(__name__)
@@ -80,12 +78,6 @@ class Checkpointer:
             file.unlink(missing_ok=True)
         with suppress(OSError):
             self.directory.rmdir()
-
-
-def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
-    """Digest of all that a checkpoint depends on: the settings and the bytes of the input files."""
-    files = {name: sha256(path) for name, path in inputs.items()}
-    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

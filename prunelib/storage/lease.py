@@ -135,11 +135,13 @@ class Lease:
         """Whether a lease's holder has ended, as far as can be told by now."""
         owner = _owner(self._path(number))
         gone = owner.gone() if owner else None
+        if gone:
+            return True
         if not self.waited:
             self.waited = True
             self.say(f"{self.directory}: {self.name} is {owner or 'another process'}'s; waiting for it")
         if gone is not None:
-            return gone
+            return False
         with suppress(OSError), open(self._path(number), "rb") as stream:  # opened: what a network file system has
             now = (number, os.fstat(stream.fileno()).st_mtime_ns)
             if now != self._seen[0]:

@@ -13,7 +13,8 @@ from prunelib import registry
 from prunelib.errors import ArtefactError, ConfigError
 from prunelib.methods.deep_compression.file import load_compressed, save_compressed, sizes
 from prunelib.methods.deep_compression.share import attach_, detach_
-from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.checkpoint import Checkpointer
+from prunelib.storage.identity import identity
 from prunelib.training.classify import evaluate
 from prunelib.training.result import Trained
 from prunelib.training.run import Opened

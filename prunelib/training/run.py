@@ -26,9 +26,10 @@ from prunelib.models.structure import load_structure
 from prunelib.recipes import useful_processes
 from prunelib.runs import Run
 from prunelib.seeds import generator
-from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.checkpoint import Checkpointer
 from prunelib.storage.files import write_json
 from prunelib.storage.hdf5 import save_history
+from prunelib.storage.identity import identity
 from prunelib.storage.provenance import provenance
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, facts, open_task

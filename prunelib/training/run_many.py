@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prunelib.errors import ConfigError
-from prunelib.storage.checkpoint import Checkpointer, identity
+from prunelib.storage.checkpoint import Checkpointer
+from prunelib.storage.identity import identity
 from prunelib.training.fit_many import fit_many
 from prunelib.training.result import Trained
 from prunelib.training.run import Opened

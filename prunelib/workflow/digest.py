@@ -18,13 +18,19 @@ from typing import Any
 from prunelib import registry
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "workflow_scripts"
 FRAME = "prunelib.workflow"  # runs the steps but computes nothing: its edits rerun nothing
 
 
 def code_digest(script: Path, uses: Iterable[tuple[str, str]] = ()) -> str:
     """Return 16 hexadecimal digits for a script and the (kind, name) pairs of the registered things it will load."""
-    modules = {registry.entry(kind, name).module for kind, name in uses}
-    return _digest(frozenset(modules | set(_imports(script))))
+    return _digest(modules(script, uses))
+
+
+def modules(script: Path, uses: Iterable[tuple[str, str]] = ()) -> frozenset[str]:
+    """Return the modules that a script imports itself and those that define what it will load by name."""
+    named = {registry.entry(kind, name).module for kind, name in uses}
+    return frozenset(named | {name for name in _imports(script) if _path(name)})
 
 
 @cache

@@ -8,8 +8,7 @@ from typing import Any
 
 from prunelib.config import Settings
 from prunelib.errors import DataError
-from prunelib.workflow.digest import code_digest
-from prunelib.workflow.plan import SCRIPTS
+from prunelib.workflow.digest import SCRIPTS, code_digest
 
 FOLDER = Path("pictures")
 RESULTS = "results/denoised"

@@ -1,111 +1,40 @@
-"""The plan of one configuration: for every step of every run its inputs, outputs, parameters and resources.
+"""The plan of one configuration: for every job its inputs, outputs, parameters and resources.
 
-The Snakefile asks only this object; paths are made here and nowhere else. Parameters hold exactly what a step depends
+The Snakefile asks only this object. Parameters hold exactly what a step depends
 on (so that an unrelated edit reruns nothing) and are plain types. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prunelib import config
 from prunelib.config import PARTS
 from prunelib.report import captions
-from prunelib.runs import Grid, Run
+from prunelib.runs import Run
 from prunelib.workflow import resources
-from prunelib.workflow.digest import code_digest, used_by
+from prunelib.workflow.batches import Batches, Deferred
+from prunelib.workflow.digest import SCRIPTS, code_digest
+from prunelib.workflow.paths import RUNS, data_path, path
 
-RUNS = "results/runs"
 WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
 
-class Plan:
+class Plan(Batches):
     """Everything the rules need to know of one configuration."""
-
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        """Check the configuration and expand its grid; raises ConfigError."""
-        self.settings = config.load(raw)
-        self.grid = Grid(self.settings)
-        self._resources = resources.Resources(self.grid)
-        self._params: dict[tuple[Run, str], dict[str, Any]] = {}  # Snakemake asks for each one apart
 
     def constraints(self) -> dict[str, str]:
         """Regular expressions for every wildcard: the labels in the grid and nothing else."""
         runs = self.grid.runs
-        labels = {name: {getattr(run, name) for run in runs} for name in ("task", "model", "method", "budget")}
+        tasks = {run.task for run in runs}
+        labels = {"task": tasks, "model": {run.model for run in runs}}
+        labels["data"] = {self.settings.named("tasks", task).options["data"] for task in tasks}
         found = {name: "|".join(sorted(map(re.escape, values))) or "none" for name, values in labels.items()}
-        data = "|".join(sorted({re.escape(self.grid.data(run)) for run in runs})) or "none"
         published = {"builder": "timm|torchvision", "architecture": WORD}
-        return found | published | {"seed": "[0-9]+", "batches": "[0-9]+", "data": data, "paper": "|".join(PARTS)}
-
-    def methods(self, *stages: str) -> str:
-        """Regular expression of the method labels whose masks are found at one of these stages."""
-        labels = {run.method for run in self.grid.runs if self.grid.facts(run).get("stage", "none") in stages}
-        return "|".join(sorted(map(re.escape, labels))) or "none"
-
-    def run(self, paper: str, wildcards: Any) -> Run:
-        """The run that a rule's wildcards name."""
-        return Run(paper, wildcards.task, wildcards.model, wildcards.method, wildcards.budget, int(wildcards.seed))
-
-    def stage(self, run: Run) -> str:
-        """What finds this run's mask or gates; most runs that keep everything have nothing to find."""
-        if run.budget == "full" and not self.grid.masked_from_start(run):
-            return "none"
-        return self.grid.facts(run).get("stage", "none")
-
-    def inputs(self, paper: str, step: str) -> Callable[[Any], dict[str, str]]:
-        """Return the input function of one step: the data set, and files of this run or of its parent."""
-        return lambda wildcards: self.inputs_of(self.run(paper, wildcards), step)
-
-    def inputs_of(self, run: Run, step: str) -> dict[str, str]:
-        """Return the input files of one step of one run, by name."""
-        stage, facts, parent = self.stage(run), self.grid.facts(run), self.grid.parent(run)
-        files = {"data": data_path(self.grid.data(run))}
-        if step in ("find_mask", "prune_structure") and parent:
-            files["parent"] = path(parent, "mask.h5" if facts.get("parent") == "source" else "weights.safetensors")
-        if step == "find_mask" and (location := self._location(run)):
-            files["given"] = location
-        if step == "prune_structure" and (batches := self._batches(run)):
-            files["statistics"] = statistics_path(run, batches)
-        if step == "train" and stage == "mask":
-            files["mask"] = path(run, "mask.h5")
-            if parent and facts.get("start") == "parent":
-                files["start"] = path(parent, "weights.safetensors")
-        if step == "train" and stage == "structure":
-            files |= {"structure": path(run, "pruned.safetensors"), "record": path(run, "pruned.json")}
-        if step == "train":
-            files |= self._teacher_files(run)
-        if step == "compress" and parent:
-            kept = {"mask": path(parent, "mask.h5")} if self.stage(parent) != "none" else {}
-            files |= {"start": path(parent, "weights.safetensors")} | kept
-        if step == "slim":
-            files |= {"weights": path(run, "weights.safetensors"), "metrics": path(run, "metrics.json")}
-            files |= {"mask": path(run, "mask.h5")}
-        if step == "diagnose":
-            files["mask"] = path(run, "mask.h5")
-        return files | self._model_files(run.model)
-
-    def _teacher_files(self, run: Run) -> dict[str, str]:
-        """The files that the teacher of a run's recipe is built from, among them the weights of its run."""
-        distill = getattr(self.settings.recipes[self.grid.plan(run).recipe], "distill", None)
-        files = self._model_files(distill.teacher) if distill else {}
-        files = {f"teacher_{name}": file for name, file in files.items()}
-        trained = self.grid.teacher(run)
-        return files | ({"teacher": path(trained, "weights.safetensors")} if trained else {})
-
-    def _model_files(self, label: str) -> dict[str, str]:
-        """The files a model is built from: first weights, or a saved network and its record."""
-        options = self.settings.named("models", label).options
-        files = {}
-        if weights := options.get("weights"):
-            files["first_weights"] = weights
-        if saved := options.get("location"):
-            files |= {"saved": saved, "saved_record": str(Path(saved).with_suffix(".json"))}
-        return files
+        return found | published | {"seed": "[0-9]+", "batches": "[0-9]+", "paper": "|".join(PARTS)}
 
     def first_weights_params(self) -> dict[str, Callable[[Any], Any]]:
         """Return the params of the rule that fetches published weights: which ones, its code, the mode."""
@@ -115,11 +44,6 @@ class Plan:
             "code": lambda wildcards: code,
             "mode": lambda wildcards: self.settings.mode,
         }
-
-    def _batches(self, run: Run) -> int | None:
-        """Over how many batches a run's method wants gradient statistics, or None; its facts say for which criteria."""
-        options = self.settings.named("methods", run.method).options
-        return options["batches"] if options.get("criterion") in self.grid.facts(run).get("statistics", ()) else None
 
     def statistics(self, wildcards: Any) -> dict[str, str]:
         """Return the input files of the job that gathers a dense network's gradient statistics."""
@@ -138,32 +62,6 @@ class Plan:
 
     def _dense(self, wildcards: Any) -> Run:
         return Run("isomorphic", wildcards.task, wildcards.model, "dense", "full", int(wildcards.seed))
-
-    def _location(self, run: Run) -> str | None:
-        """The file of the user's that a run's method reads, so that another one finds its mask again."""
-        return self.settings.named("methods", run.method).options.get("location")
-
-    def params(self, paper: str, step: str) -> dict[str, Callable[[Any], Any]]:
-        """Return the params of one step's rule: the settings its run depends on, the digest of its code, the mode."""
-        return {
-            name: lambda wildcards, name=name: self.params_of(self.run(paper, wildcards), step)[name]
-            for name in ("settings", "code", "mode")
-        }
-
-    def params_of(self, run: Run, step: str) -> dict[str, Any]:
-        """Return the settings one step of one run depends on, as plain types."""
-        if (run, step) not in self._params:
-            self._params[run, step] = self._params_of(run, step)
-        return self._params[run, step]
-
-    def _params_of(self, run: Run, step: str) -> dict[str, Any]:
-        settings = self.grid.describe(run)
-        if step == "train" and self.stage(run) != "training":
-            settings = {key: value for key, value in settings.items() if key not in ("method", "budget")}
-        if step not in ("train", "compress"):
-            settings = {key: value for key, value in settings.items() if key not in ("recipe", "scale")}
-        code = code_digest(SCRIPTS / f"{step}.py", used_by(settings, step))
-        return {"settings": settings, "code": code, "mode": self.settings.mode}
 
     def data(self) -> list[str]:
         """Every data set the grid uses."""
@@ -206,26 +104,13 @@ class Plan:
         files = []
         for run in self.grid.of(paper):
             files.append(path(run, "metrics.json"))
-            if self._slims(run):
+            if self.slims(run):
                 files.append(path(run, "slim.json"))
             if paper == "expanders" and self.stage(run) == "mask":
                 files.append(path(run, "diagnostics.json"))
             if paper == "crossover" and self.stage(run) == "mask":
                 files.append(path(run, "spent.json"))
         return files
-
-    def _slims(self, run: Run) -> bool:
-        """Whether a run's network is slimmed: gates shut whole channels, and so do masks that cover norms and biases.
-
-        The rounds of a chain are left out, they only lead to its last one.
-        """
-        stage, method = self.stage(run), self.settings.named("methods", run.method)
-        if run.paper == "ising":
-            return stage not in ("none", "compress")
-        options = method.options
-        covers_all = options.get("prune") == "all" or options.get("fidelity") == "upstream" or method.name == "given"
-        chained = self.grid.facts(run).get("parent") == "previous"
-        return run.paper == "oes" and stage == "mask" and covers_all and not chained
 
     def files(self, name: str, paper: str | None = None) -> list[str]:
         """One file of every run, or of every run of one part of the grid."""
@@ -234,11 +119,24 @@ class Plan:
     def records(self, name: str, paper: str | None = None) -> list[str]:
         """The files of one name (slim.json, diagnostics.json) among what the runs, or one part's, leave."""
         finished = self.finished(paper) if paper else self.everything()
-        return [file for file in finished if Path(file).name == name]
+        return [file for file in finished if file.endswith(f"/{name}")]
+
+    def lists(self, files: dict[str, list[str]]) -> Deferred:
+        """Return the param that gives a script lists of runs' files by name; its inputs say when they are there."""
+        return Deferred(lambda: files)
 
     def everything(self) -> list[str]:
         """The files that say all runs of the whole grid are done."""
         return [file for paper in self.settings.grid for file in self.finished(paper)]
+
+    def wanted(self, paper: str | None = None) -> list[str]:
+        """What says that all runs, or one paper's, are done and that no batch has lost a file.
+
+        Naming every run makes Snakemake notice one that was deleted, though what was built from it is still there.
+        """
+        below = f"{RUNS}/{paper}/" if paper else RUNS
+        lost = [file for file in self.missing() if file.startswith(below)]
+        return self.ready(self.finished(paper) if paper else self.everything()) + lost
 
     def parts(self) -> list[str]:
         """The parts of the grid that have runs."""
@@ -258,21 +156,13 @@ class Plan:
         """Threads of one job of a step: training steps use the configured number in each process, the rest one."""
         return resources.threads(self.settings, step, self._resources.recipes)
 
-    def resources(self, step: str) -> dict[str, Any]:
-        """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt of a job, and gpu."""
-        return self._resources.of(step)
+    def resources(self, step: str, runs: Callable[[Any], Sequence[Run]] | None = None) -> dict[str, Any]:
+        """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt of a job, and gpu.
 
+        runs: tells from wildcards the runs that a job does; without it they name one, or none.
+        """
+        return self._resources.of(step, runs)
 
-def path(run: Run, file: str) -> str:
-    """Path of one artefact of a run."""
-    return f"{RUNS}/{run.path}/{file}"
-
-
-def statistics_path(run: Run, batches: int) -> str:
-    """Path of the gradient statistics, over so many batches, of the dense network that a run starts from."""
-    return f"results/statistics/{run.paper}/{run.task}/{run.model}/seed{run.seed}/batches{batches}.safetensors"
-
-
-def data_path(label: str) -> str:
-    """Path of a prepared data set."""
-    return f"results/data/{label}.h5"
+    @cached_property
+    def _resources(self) -> resources.Resources:
+        return resources.Resources(self.grid)

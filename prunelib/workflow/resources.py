@@ -82,6 +82,7 @@ class Resources:
     def __init__(self, grid: Grid) -> None:
         """Remember the grid."""
         self.grid, self.settings = grid, grid.settings
+        self._sizes: dict[tuple[str, Run], tuple[int, int]] = {}
 
     @cached_property
     def recipes(self) -> set[str]:
@@ -116,11 +117,16 @@ class Resources:
 
     def _base(self, step: str, runs: Sequence[Run]) -> tuple[int, int]:
         """Memory of the largest and minutes of all runs of a job, at its first attempt."""
-        sizes = [self.of_run(step, run) for run in runs] or [(RESOURCES[step]["mem_mb"], RESOURCES[step]["runtime"])]
+        sizes = [self._size(step, run) for run in runs] or [(RESOURCES[step]["mem_mb"], RESOURCES[step]["runtime"])]
         processes = _processes(self.settings, step, self.recipes)
         beside = GPU_MB if gpus(self.settings, step, self.recipes) else 0
         memory, minutes = max(memory for memory, _ in sizes), sum(minutes for _, minutes in sizes)
         return (memory + beside) * processes, min(LONGEST, minutes)
+
+    def _size(self, step: str, run: Run) -> tuple[int, int]:
+        if (step, run) not in self._sizes:  # Snakemake asks for memory and time apart, and again
+            self._sizes[step, run] = self.of_run(step, run)
+        return self._sizes[step, run]
 
     def of_run(self, step: str, run: Run) -> tuple[int, int]:
         """Return memory in MB and minutes of one process of a step of a run, as measured or by its length."""

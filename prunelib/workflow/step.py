@@ -1,23 +1,34 @@
-"""The frame of every step script: log file, threads, stub mode, one clear paragraph on a user's error."""
+"""The frame of every step script: log file, threads, lease, stub mode, one clear paragraph on a user's error.
+
+A job of single runs or of none works in this process. A batch imports what its runs need and then forks a process for
+each of them: none finds anything that another one has left, and none ends with another one.
+"""
 
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prunelib.errors import PrunelibError
+from prunelib.storage.files import write_json
+from prunelib.storage.identity import identity
 from prunelib.storage.lease import Lease
+from prunelib.workflow.digest import SCRIPTS, modules, used_by
+from prunelib.workflow.finished import kept
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-CHECKPOINTS = Path("results/checkpoints")
+FULL, REFUSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+CHECKPOINTS, LOGS = Path("results/checkpoints"), Path("results/logs")
 
 
 @dataclass(frozen=True)
@@ -62,30 +73,135 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
 
     stub: False for a step that is cheap and needs no torch, so that stub mode exercises the real one.
     """
-    log = Path(str(snakemake.log[0]))
-    say = _redirect(log)
+    log, terminal = Path(str(snakemake.log[0])), os.dup(2)
+    try:
+        say = _redirect(log, terminal)
+    except OSError as error:
+        os.write(terminal, f"{explain(error, snakemake.resources)}\n".encode())
+        sys.exit(1)
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(snakemake.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    stubbed = stub and snakemake.config.get("mode") == "stub"
+    at = Place(log)
+    work = _Work(main, stubbed, snakemake.config, snakemake.resources, terminal, at)
     params = dict(snakemake.params.items())
-    step = Step(_files(snakemake.input), _lists(snakemake.input), _files(snakemake.output), params, snakemake.config)
-    name = Path(log.with_suffix("").as_posix().partition("results/logs/")[2])  # storage puts its own folder before it
-    try:
-        with Lease(CHECKPOINTS / name.parent, name.name, say=say):
-            if stub and snakemake.config.get("mode") == "stub":
-                from prunelib.workflow.stub import write_stubs
-
-                write_stubs(step)
-            else:
-                main(step)
-    except Exception as error:
-        traceback.print_exc()
-        say(f"FAILED {name}\n{explain(error, snakemake.resources)}\nFull log: {log}")
+    todo = params.get("work")
+    if todo is None:
+        lists = _lists(snakemake.input) | {
+            name: list(map(at, files)) for name, files in params.pop("files", {}).items()
+        }
+        step = Step(_files(snakemake.input), lists, _files(snakemake.output), params, snakemake.config)
+        good = work.do(step, log, say)
+    elif todo["stamp"] is None:
+        good = work.do_run(todo["runs"][0], log, say)
+    else:
+        good = work.do_batch(todo["step"], todo["runs"], say)
+        if good:
+            write_json(at(todo["stamp"]), {"digest": params["digest"], "runs": [one["name"] for one in todo["runs"]]})
+    if not good:
         sys.exit(1)
-    finally:
-        remove_empty(CHECKPOINTS / name.parent, CHECKPOINTS)
-    say(f"done   {name}")
+
+
+class Place:
+    """Where files lie for a job: where the workflow says, or below the folder of a storage that is copied there."""
+
+    def __init__(self, log: Path) -> None:
+        """Find the folder before results/ in the path of a log."""
+        self.folder = Path(log.as_posix().partition(f"{LOGS.as_posix()}/")[0])
+
+    def __call__(self, path: str | Path) -> Path:
+        """Return the path of a file here; one that is not of the workflow's results is the user's, as it is."""
+        return self.folder / path if Path(path).is_relative_to("results") else Path(path)
+
+
+@dataclass
+class _Work:
+    """What the jobs of one process share."""
+
+    main: Callable[[Step], None]
+    stub: bool
+    config: dict[str, Any]
+    resources: Any
+    terminal: int
+    at: Place
+
+    def do(self, step: Step, log: Path, say: Callable[[str], None], run: str | None = None) -> bool:
+        """Do one step under its lease, that of a run only if its results are not there; say whether it went well."""
+        name = log.with_suffix("").relative_to(self.at(LOGS))
+        try:
+            with Lease(CHECKPOINTS / name.parent, name.name, say=say):
+                self._work(step) if run is None else self._work_once(step, run)
+        except Exception as error:
+            traceback.print_exc()
+            say(f"FAILED {name}\n{explain(error, self.resources)}\nFull log: {log}")
+            return False
+        finally:
+            remove_empty(CHECKPOINTS / name.parent, CHECKPOINTS)
+        say(f"done   {name}")
+        return True
+
+    def do_run(self, one: Mapping[str, Any], log: Path, say: Callable[[str], None]) -> bool:
+        """Do the step of one run."""
+        inputs, outputs = ({name: self.at(path) for name, path in one[key].items()} for key in ("inputs", "outputs"))
+        return self.do(Step(inputs, {}, outputs, one["params"], self.config), log, say, one["name"])
+
+    def do_batch(self, step: str, runs: list[dict[str, Any]], say: Callable[[str], None]) -> bool:
+        """Do the step of each run in a process of its own; a run that fails stops none of the others."""
+        if not self.stub:
+            import_for(step, runs)
+        good = [self._forked(one, say) for one in runs]
+        return all(good)
+
+    def _forked(self, one: Mapping[str, Any], say: Callable[[str], None]) -> bool:
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            log, good = self.at(LOGS / f"{one['name']}.log"), False
+            try:
+                good = self.do_run(one, log, _redirect(log, self.terminal))
+            finally:
+                sys.stdout.flush()
+                os._exit(not good)
+        signal.signal(signal.SIGTERM, lambda number, frame: _end(child))
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            say(
+                f"FAILED {one['name']}\nIts process was ended by signal {os.WTERMSIG(status)} (9: often out of memory)."
+            )
+        return status == 0
+
+    def _work(self, step: Step) -> None:
+        if not self.stub:
+            return self.main(step)
+        from prunelib.workflow.stub import write_stubs
+
+        return write_stubs(step)
+
+    def _work_once(self, step: Step, name: str) -> None:
+        made = kept(name, identity(step.params, step.inputs))
+        if made.adopt(step.outputs):
+            print("kept: these results were made before, with the same settings, code and inputs")
+            return
+        staged = made.begin(step.outputs)
+        self._work(Step(step.inputs, step.lists, staged, step.params, step.config))
+        made.finish(step.outputs)
+
+
+def import_for(step: str, runs: list[dict[str, Any]]) -> None:
+    """Import the modules that a step's script and what its runs name need, before there is a process for each run."""
+    uses = {use for one in runs for use in used_by(one["params"]["settings"], step)}
+    for module in modules(SCRIPTS / f"{step}.py", uses):
+        importlib.import_module(module)
+
+
+def _end(child: int) -> None:
+    """End the process of a run, and this one as SIGTERM would."""
+    os.kill(child, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def remove_empty(directory: Path, top: Path) -> None:
@@ -103,17 +219,18 @@ def explain(error: Exception, resources: Any) -> str:
         return f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError):
         return f"Out of memory: raise mem_mb above {resources.get('mem_mb')} for this rule."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and (error.errno in FULL or "errno = 28" in str(error)):  # as HDF5 says it
         return f"The disk is full ({error.filename or ''}). Nothing half-written is left; free space and run again."
+    if isinstance(error, OSError) and error.errno in REFUSED:
+        return f"{error.filename}: can't be written to ({error.strerror}). Nothing is lost; allow it and run again."
     return f"Unexpected {type(error).__name__}: {error}"
 
 
-def _redirect(log: Path) -> Callable[[str], None]:
+def _redirect(log: Path, terminal: int) -> Callable[[str], None]:
     """Send all that this process and its libraries print to the log file; return a way to still speak to the user."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    terminal = os.dup(2)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

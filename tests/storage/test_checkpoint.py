@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from prunelib.storage.checkpoint import FORMAT, Checkpointer, identity
+from prunelib.storage.checkpoint import FORMAT, Checkpointer
+from prunelib.storage.identity import identity
 
 STATE = {"weights": torch.arange(6.0).reshape(2, 3), "epoch": 3, "columns": {"loss": [1.0, 0.5]}, "best": None}
 

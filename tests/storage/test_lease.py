@@ -81,7 +81,7 @@ def test_a_stopped_holder_on_this_machine_is_waited_for(tmp_path):
     """Its heartbeat has stopped with it, but it may go on: it is no less alive than a slow one."""
     process, leave = start(tmp_path, heartbeat=0.01)
     os.kill(process.pid, signal.SIGSTOP)
-    threading.Timer(0.4, lambda: (leave.set(), os.kill(process.pid, signal.SIGCONT))).start()
+    threading.Timer(0.4, lambda: (os.kill(process.pid, signal.SIGCONT), leave.set())).start()
     begun = time.monotonic()
     with Lease(tmp_path, "train", expiry=0.1):
         assert time.monotonic() - begun >= 0.35

@@ -41,7 +41,7 @@ def test_a_compressed_run_starts_from_the_pruned_one_of_its_budget() -> None:
     assert (files["start"], files["mask"]) == (path(pruned, "weights.safetensors"), path(pruned, "mask.h5"))
     assert plan.params_of(compressed, "compress")["settings"]["recipe"]["loop"] == "classify"
     assert plan.params_of(compressed, "compress")["settings"]["method"]["options"]["conv_bits"] == 8
-    assert plan.methods("compress") == "dc"
+    assert [list(job.members) for job in plan.jobs("ising", "compress")] == [[compressed.path.removeprefix("ising/")]]
     done = plan.finished("ising")
     assert path(compressed, "metrics.json") in done and path(compressed, "slim.json") not in done
     assert path(pruned, "slim.json") in done

@@ -1,0 +1,17 @@
+"""What work is done for: the digest of settings and input files that says whether what was saved is of use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunelib.storage.files import sha256
+
+
+def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
+    """Digest of all that a checkpoint or a result depends on: the settings and the bytes of the input files."""
+    files = {name: sha256(path) for name, path in inputs.items()}
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
