@@ -83,15 +83,14 @@ def test_a_gpu_takes_memory_beside_its_own() -> None:
 
 
 def test_what_was_measured_counts_when_the_recipe_is_the_same() -> None:
-    found = plan(200)
-    recipe = found.settings.recipes["train"].model_dump(mode="json")
-    assert asked(found, "train") == (2000, 1440)
+    recipe = plan(200).settings.recipes["train"].model_dump(mode="json")
+    assert asked(plan(200), "train") == (2000, 1440)
     measure(3600.0, 2400.0, recipe)
-    assert asked(found, "train") == (4000, 180)  # three hours; 1.5 x 2400 MB, in steps of 500
+    assert asked(plan(200), "train") == (4000, 180)  # three hours; 1.5 x 2400 MB, in steps of 500
     measure(3600.0, 2400.0, recipe | {"epochs": 2})
-    assert asked(found, "train") == (2000, 1440)
+    assert asked(plan(200), "train") == (2000, 1440)
     measure(1.0, 50.0, recipe, stub=True)
-    assert asked(found, "train") == (2000, 1440)
+    assert asked(plan(200), "train") == (2000, 1440)
 
 
 def test_a_measurement_that_is_no_number_counts_as_nothing() -> None:
