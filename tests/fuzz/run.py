@@ -8,6 +8,7 @@ index), so that a finding can be made again.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import mmap
 import os
@@ -162,6 +163,7 @@ def _child(
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + target.memory, resource.RLIM_INFINITY))
     signal.signal(signal.SIGPROF, _stop)
+    faulthandler.disable()  # a crash is noted by the parent; its traceback would only fill the log
     sys.addaudithook(_hook(str(place), outside, NEVER - STARTS if target.starts else NEVER))
     end = time.process_time() + seconds
     read = int.from_bytes(shared[8:16], "little")
