@@ -53,7 +53,7 @@ def misbehave(path: Path) -> object:
 
 def test_everything_that_is_looked_for_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(run, "SECONDS", 0.2)
-    monkeypatch.setattr(run, "PATIENCE", 5.0)
+    monkeypatch.setattr(run, "PATIENCE", 20.0)
     deeds = [b"refuse", b"raise", b"hang", b"die", b"silent", b"eat", b"write", b"fine"]
     target = Target("bad", misbehave, lambda _: [b"fine"], crafted=lambda _: deeds)
     result = fuzz(target, len(deeds), 60.0, keep=tmp_path)
