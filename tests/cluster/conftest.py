@@ -26,6 +26,7 @@ LEASE = "with Lease(CHECKPOINTS / name.parent, name.name, say=say):"
 WITNESS = LEASE.removesuffix(":") + ", witnessed(str(name)):"
 # What a loaded machine of two cores needs; the profile's own values are for a cluster's network file systems.
 QUICK = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "20")
+QUICK_GENERIC = ("--seconds-between-status-checks", "2", "--latency-wait", "20")
 COLUMNS = ("JobID", "Comment", "State", "ExitCode", "Elapsed", "Timelimit", "ReqMem", "Partition", "Account", "QOS")
 
 

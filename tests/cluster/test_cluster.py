@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prunelib.config import PARTS
-from tests.cluster.conftest import QUICK, Job, Pipeline
+from tests.cluster.conftest import QUICK, QUICK_GENERIC, Job, Pipeline
 from tests.cluster.slurm import Slurm, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400)]
@@ -20,7 +20,7 @@ TABLES = ("results/tables/expanders.csv", "results/tables/ising.csv")
 
 
 def grouped(pipeline: Pipeline, *arguments: str) -> tuple[str, ...]:
-    """Options that put every part of the grid into one job: what costs here is Snakemake's start, twice per job."""
+    """Options that put every part of the grid into one job of the cluster."""
     rules = [rule for rule in pipeline.checkout.planned(*arguments) if rule != "all"]
     parts = {rule: rule.split("_")[0] if rule.startswith(PARTS) else "report" for rule in rules}
     parts["prepare_data"] = "data"
@@ -58,19 +58,19 @@ def one_writer(works: list[Job]) -> None:
 
 
 def test_whole_quick_grid(pipeline: Pipeline, slurm: Slurm) -> None:
+    """With the profile that does not start a Snakemake for every job within a job, as the plugin does."""
     config = pipeline.path / "config.yaml"
     config.write_text(config.read_text().replace("[0, 1, 2]", "[0]").replace("[0, 1]", "[0]"))  # one seed of each
     expected = pipeline.locally(*STUB)
     before = len(slurm.sacct())
-    options = ("--default-resources", "slurm_account=second", "slurm_partition=second", "--slurm-qos", "soon")
-    pipeline.start(*STUB, *QUICK, *grouped(pipeline, *STUB), *options)
+    command = (*STUB, *QUICK_GENERIC, *grouped(pipeline, *STUB))
+    pipeline.start(*command, profile="cluster-generic", PRUNELIB_SUBMIT="--account=second --partition=second")
     pipeline.finish(1200)
     assert pipeline.checkout.results() == expected
     assert len(expected) >= 9
     jobs = records(slurm, before)
-    assert {(job["Account"], job["Partition"], job["QOS"]) for job in jobs} == {("second", "second", "soon")}
-    assert {job["State"] for job in jobs} == {"COMPLETED"}
-    assert set(pipeline.logs()) == {job["JobID"] for job in jobs}  # one log for each, kept
+    assert {(job["Account"], job["Partition"], job["State"]) for job in jobs} == {("second", "second", "COMPLETED")}
+    assert set(pipeline.logs()) == {job["JobID"] for job in jobs}  # one log for each
     assert all(len(works) == 1 for works in pipeline.jobs().values())
 
 
@@ -81,7 +81,8 @@ def test_jobs_that_fail_or_take_too_long_or_too_much_or_are_cancelled(
     pipeline.configure(dense(small, 4), faults)
     expected = pipeline.locally(*TABLES, *STUB)
     before = len(slurm.sacct())
-    pipeline.start(*TABLES, *STUB, *QUICK, "--set-resources", "ising_train:runtime=attempt")
+    where = ("--default-resources", "slurm_account=second", "slurm_partition=second", "--slurm-qos", "soon")
+    pipeline.start(*TABLES, *STUB, *QUICK, *where, "--set-resources", "ising_train:runtime=attempt")
     cancelled = pipeline.path / f"struck-{training(2).replace('/', '-')}"
     until("the job that is going to be cancelled", 150, cancelled.exists)
     slurm.ask("scancel", pipeline.jobs()[training(2)][0].slurm)
@@ -89,6 +90,8 @@ def test_jobs_that_fail_or_take_too_long_or_too_much_or_are_cancelled(
     assert pipeline.checkout.results() == expected
     jobs = {job["JobID"]: job for job in records(slurm, before)}
     works = pipeline.jobs()
+    assert {(job["Account"], job["Partition"], job["QOS"]) for job in jobs.values()} == {("second", "second", "soon")}
+    assert set(pipeline.logs()) == set(jobs)  # one log for each, kept
 
     def tries(name: str) -> list[dict[str, str]]:
         return [jobs[work.slurm] for work in works[name]]
@@ -170,9 +173,8 @@ def test_cluster_generic_profile(pipeline: Pipeline, slurm: Slurm, small: dict[s
     pipeline.configure(dense(small, 2), {training(0): "fail", training(1): "hang"})
     expected = pipeline.locally(TABLES[0], *STUB)
     before = len(slurm.sacct())
-    quick = ("--seconds-between-status-checks", "2", "--latency-wait", "20")
     where = "--account=second --partition=second"
-    pipeline.start(TABLES[0], *STUB, *quick, profile="cluster-generic", PRUNELIB_SUBMIT=where)
+    pipeline.start(TABLES[0], *STUB, *QUICK_GENERIC, profile="cluster-generic", PRUNELIB_SUBMIT=where)
     hanging = pipeline.path / f"struck-{training(1).replace('/', '-')}"
     until("the job that is going to be cancelled", 200, hanging.exists)
     slurm.ask("scancel", pipeline.jobs()[training(1)][0].slurm)
