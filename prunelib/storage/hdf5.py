@@ -11,8 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -33,11 +34,45 @@ MASK = "prunelib-mask-1"
 def creating(path: str | Path, form: str) -> Iterator[h5py.File]:
     """Open a new HDF5 file for writing, of format ``form``; it is sealed and gets its name when the block ends well."""
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver="v110", userblock_size=BLOCK, track_order=True) as file:
-            file.attrs["format"] = form
-            yield file
-        with open(temporary, "r+b") as stream:
-            stream.write(_seal(stream))
+        with open(temporary, "w+b", buffering=0) as raw:
+            stream = _Forbearing(raw)
+            with h5py.File(stream, "w", libver="v110", userblock_size=BLOCK, track_order=True) as file:
+                file.attrs["format"] = form
+                yield file
+            if stream.error is not None:
+                raise stream.error
+        with open(temporary, "r+b") as whole:
+            whole.write(_seal(whole))
+
+
+class _Forbearing:
+    """A file that keeps the first error of writing for later: HDF5 ends with a segmentation fault when it hears of one.
+
+    Of a full disk, for instance. What is written after it is thrown away.
+    """
+
+    def __init__(self, raw: RawIOBase) -> None:
+        self.raw = raw
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data).cast("B")
+        while rest and self.error is None:
+            try:
+                rest = rest[self.raw.write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        try:
+            self.raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+        return size
 
 
 @contextmanager

@@ -61,8 +61,12 @@ def test_the_figure_has_a_row_per_run_with_the_correlations_of_its_panel(page, t
 
 
 def test_without_diagnostics_the_figure_is_a_card(tmp_path):
-    (tmp_path / "all_runs.csv").write_text("paper,task,model,method,budget,seed,status,scale,why,top1\n")
-    draw_figures(tmp_path, [], tmp_path)
+    tables, times = tmp_path / "tables" / "all_runs.csv", tmp_path / "provenance" / "runtimes.csv"
+    headers = {tables: "paper,task,model,method,budget,seed,status,scale,why,top1", times: "path,paper,status"}
+    for file, header in headers.items():
+        file.parent.mkdir()
+        file.write_text(f"{header}\n")
+    draw_figures(tables.parent, [], tmp_path)
     assert (tmp_path / "expanders_spectrum.csv").read_text().strip() == ""
 
 

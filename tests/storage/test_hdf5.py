@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from io import FileIO
 
 import h5py
 import numpy as np
@@ -152,3 +153,36 @@ def test_killed_at_20_moments_while_writing_the_file_is_the_old_or_the_new_one(t
         if path.exists():
             assert len(set(load_history(path).columns["step"])) == 1
     assert path.exists()
+
+
+def test_a_disk_that_is_full_is_an_error_and_not_the_end_of_the_process(tmp_path, monkeypatch):
+    from prunelib.storage import hdf5
+
+    write = hdf5._Forbearing.write
+
+    def fail(self, data):
+        if self.raw.tell() > 1000 and self.error is None:
+            self.error = OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(hdf5._Forbearing, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_history(tmp_path / "history.h5", {"loss": np.arange(1000.0)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_short_write_goes_on(tmp_path, monkeypatch):
+    save_history(tmp_path / "a.h5", {"loss": np.arange(1000.0)})
+    true = FileIO.write
+    monkeypatch.setattr("prunelib.storage.hdf5.open", lambda *_, **__: Halting(*_), raising=False)
+
+    class Halting(FileIO):
+        def __init__(self, path, mode):
+            super().__init__(path, mode.replace("b", ""))
+
+        def write(self, data):
+            return true(self, memoryview(data)[:100])
+
+    monkeypatch.setattr("prunelib.storage.hdf5._seal", lambda stream: b"")
+    save_history(tmp_path / "b.h5", {"loss": np.arange(1000.0)})
+    assert (tmp_path / "a.h5").read_bytes()[512:] == (tmp_path / "b.h5").read_bytes()[512:]

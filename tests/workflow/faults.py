@@ -175,7 +175,7 @@ def test_killed_at_random_moments(name: str, tree: Tree, whole: Tree) -> None:
 @pytest.mark.parametrize("damage", ["cut", "bit", "foreign"])
 def test_a_damaged_or_foreign_checkpoint_is_refused(name: str, damage: str, tree: Tree, whole: Tree) -> None:
     job = JOBS[name]
-    tree.do(job, die_at(7))  # three states have been saved: the third is new, the second is the previous one
+    tree.do(job, die_at(6))  # three states are saved, and the newest two are there
     state = tree.directory / "results" / "checkpoints" / job.run / SAVING[name] / "state.ckpt"
     content = bytearray(state.read_bytes())
     if damage == "cut":

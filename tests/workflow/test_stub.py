@@ -54,7 +54,8 @@ def check_edits(checkout: Checkout) -> None:
 
     gumbel.write_text(original + "\nUNUSED = 1\n")
     planned = checkout.planned(*STUB)
-    assert planned["oes_mask"] == planned["oes_train"] == len(grid_paths(checkout, "/gumbel"))
+    assert planned["oes_mask"] == planned["oes_train"] == len(grid_paths(checkout, "oes/", "/gumbel"))
+    assert planned["crossover_mask"] == planned["crossover_train"] == len(grid_paths(checkout, "crossover/", "/gumbel"))
     assert not set(planned) & {"prepare_data", "expanders_graph", "expanders_train", "isomorphic_train", "ising_train"}
     gumbel.write_text(original)
     assert checkout.planned(*STUB) == {}
