@@ -7,6 +7,7 @@ outputs of before are removed, the step's script runs with what the plan says.
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import runpy
@@ -94,6 +95,7 @@ class Tree:
             os.chdir(self.directory)
             os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)  # not pytest's
+            logging.getLogger().handlers.clear()  # pytest has its own, and the step would leave it at those
             before()
             runpy.run_path(str(SCRIPTS / f"{script}.py"), {"snakemake": given})
 
