@@ -53,7 +53,7 @@ def gates(
 
 def _projected(search: Search, states: Tensor, density: float, generator: torch.Generator) -> Mask:
     """Return the mask of exactly int(density * N) weights: a weight's score is how early its units open."""
-    state, kept = search.best.clone(), search.scene.kept
+    state, kept = search.best.cpu(), search.scene.kept
     masks = [kept.mask(state)]
     votes = states.double().sum(dim=0) + torch.rand(len(state), generator=generator, dtype=torch.float64)
     for unit in votes.masked_fill(state, -1).argsort(descending=True).tolist():
@@ -82,4 +82,4 @@ def _search(task: Task, search: Search, steps: int, lr: float) -> tuple[Tensor, 
         row = (float(step), loss.item(), float(search.costs.min()), kept)
         for column, value in zip(history.values(), row, strict=True):
             column.append(value)
-    return search.states, history
+    return search.states.cpu(), history

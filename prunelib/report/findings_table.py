@@ -55,13 +55,7 @@ def read_findings(path: Path, paper: str) -> list[Finding]:
 def _finding(rows: pd.DataFrame) -> Finding:
     first = rows.iloc[0]
     head = [_column(row) for row in rows[rows.row == HEAD].itertuples()]
-    body = [
-        [
-            Cell(row.shown, row.shown if row.value == "text" else float(row.value), row.meaning)
-            for row in cells.itertuples()
-        ]
-        for _, cells in rows[rows.row > HEAD].groupby("row", sort=True)
-    ]
+    body = [list(map(_cell, cells.itertuples())) for _, cells in rows[rows.row > HEAD].groupby("row", sort=True)]
     text = rows.loc[rows.row == WORDS, "shown"].iloc[0]
     return Finding(first.title, text, Table(first.caption, head, body))
 

@@ -27,7 +27,7 @@ STATES: dict[State, str] = {
     "begun": "some of its files or checkpoints are there, and nobody works on it now",
     "missing": "nothing of it is there",
 }
-FAILED = "FAILED "  # how a step's log begins what it says last (prunelib.workflow.step)
+FAILED = "FAILED "  # how a step's log begins what it says last
 TAIL = 4000  # bytes of a log's end that hold it
 LABELS = ("paper", "task", "model", "method", "budget")
 
@@ -56,41 +56,26 @@ def estimate(found: Sequence[Progress]) -> float | None:
     finished = [each for each in found if each.state in ("done", "dead") and each.seconds > 0]
     if not finished:
         return None
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for each in finished:
+        for key in _likes(each.run):
+            groups.setdefault(key, []).append(each.seconds)
     left = (each for each in found if each.state not in ("done", "dead"))
-    typical = _typical(finished)
-    return sum(max(0.0, typical(each.run) - each.seconds) for each in left)
+    typical = ((each, fmean(next(groups[key] for key in _likes(each.run) if key in groups))) for each in left)
+    return sum(max(0.0, seconds - each.seconds) for each, seconds in typical)
 
 
-def _typical(finished: Sequence[Progress]) -> _Typical:
-    levels: list[dict[tuple[str, ...], list[float]]] = []
-    for depth in (len(LABELS), 3, 1, 0):
-        groups: dict[tuple[str, ...], list[float]] = {}
-        for each in finished:
-            groups.setdefault(_key(each.run, depth), []).append(each.seconds)
-        levels.append(groups)
-    return _Typical(levels)
-
-
-@dataclass(frozen=True)
-class _Typical:
-    """Mean seconds of finished runs that share the most labels with a run; the last level has them all."""
-
-    levels: Sequence[dict[tuple[str, ...], list[float]]]
-
-    def __call__(self, run: Run) -> float:
-        keys = (_key(run, depth) for depth in (len(LABELS), 3, 1, 0))
-        return next(fmean(groups[key]) for groups, key in zip(self.levels, keys, strict=True) if key in groups)
-
-
-def _key(run: Run, depth: int) -> tuple[str, ...]:
-    return tuple(getattr(run, name) for name in LABELS[:depth])
+def _likes(run: Run) -> list[tuple[str, ...]]:
+    """Return what a run has in common with ever more others: all labels but the seed, ..., nothing."""
+    return [tuple(getattr(run, name) for name in LABELS[:depth]) for depth in (len(LABELS), 3, 1, 0)]
 
 
 def _look(run: Run, results: Path) -> Progress:
     seconds = sum(_seconds(results / "benchmarks" / run.path))
     metrics = results / "runs" / run.path / "metrics.json"
     if metrics.is_file():
-        return Progress(run, "dead" if _status(metrics) == "dead" else "done", seconds)
+        status, training = _said(metrics)
+        return Progress(run, "dead" if status == "dead" else "done", seconds or training)
     kept = results / "checkpoints" / run.path
     if owners := holders(kept):
         return Progress(run, "running", seconds, str(owners[0]))
@@ -112,12 +97,13 @@ def failure(logs: Path) -> str:
     return " ".join(line for line in lines[places[-1] + 1 :] if not line.startswith("Full log:")) if places else ""
 
 
-def _status(metrics: Path) -> str:
+def _said(metrics: Path) -> tuple[str, float]:
+    """Return a run's status and the seconds of its training, which are all that is known of one that shared its job."""
     try:
         record = read_json(metrics)
-    except ArtefactError:
-        return ""
-    return str(record.get("status", "")) if isinstance(record, dict) else ""
+        return str(record["status"]), float((record.get("timing") or {}).get("wall_s") or 0)
+    except (ArtefactError, KeyError, TypeError, ValueError, AttributeError):
+        return "", 0.0
 
 
 def _seconds(directory: Path) -> Iterator[float]:

@@ -18,6 +18,7 @@ from typing import Any
 from prunelib.config import Settings
 from prunelib.recipes import useful_processes
 from prunelib.runs import Grid, Run
+from prunelib.workflow.batches import KINDS
 
 # Memory in MB, run time in minutes of a job whose length nothing tells, whether a GPU helps.
 RESOURCES = {
@@ -42,17 +43,7 @@ MINUTES_PER_STEP, MINUTES_PER_EPOCH = 0.027, 6.7
 MARGIN = 3  # on measured times: other machines are slower, and a file system can be busy
 MEMORY_MARGIN = 1.5
 SHORTEST, LONGEST = 30, 1440  # minutes; a day is what most partitions allow, and a training goes on where it was
-# What the rules of a step call its benchmark.
-NAMES = {
-    "find_mask": ("mask", "graph"),
-    "train": ("train", "search"),
-    "compress": ("compress",),
-    "prune_structure": ("prune",),
-    "slim": ("slim",),
-    "diagnose": ("diagnose",),
-}
 Measured = tuple[float, float]  # seconds, MB
-KEYS = ("task", "model", "method", "budget", "seed")
 
 
 def threads(settings: Settings, step: str, recipes: Iterable[str]) -> int:
@@ -89,18 +80,12 @@ class Resources:
         """Labels of the recipes in the grid."""
         return {self.grid.plan(run).recipe for run in self.grid.runs}
 
-    @cached_property
-    def _runs(self) -> dict[tuple[str, ...], Run]:
-        """The runs by the wildcards of their rules, which do not say whose: of several papers' the longest."""
-        longest = sorted(self.grid.runs, key=lambda run: max(self._length("train", run)))
-        return {tuple(str(getattr(run, key)) for key in KEYS): run for run in longest}
-
     def of(self, step: str, runs: Callable[[Any], Sequence[Run]] | None = None) -> dict[str, Callable[..., int] | int]:
         """Return what a rule's ``resources:`` holds: mem_mb and runtime (minutes) of an attempt, and gpu.
 
-        runs: tells from wildcards the runs that a job does one after another; without it they name one run, or none.
+        runs: tells from wildcards the runs that a job does one after another; without it the job belongs to none.
         """
-        members = runs or self._named
+        members = runs or (lambda wildcards: ())
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
             return attempt * self._base(step, members(wildcards))[0]
@@ -109,11 +94,6 @@ class Resources:
             return attempt * self._base(step, members(wildcards))[1]
 
         return {"mem_mb": mem_mb, "runtime": runtime, "gpu": gpus(self.settings, step, self.recipes)}
-
-    def _named(self, wildcards: Any) -> Sequence[Run]:
-        """The run that wildcards name, if they do."""
-        cell = tuple(str(getattr(wildcards, key, None)) for key in KEYS)
-        return [self._runs[cell]] if cell in self._runs else []
 
     def _base(self, step: str, runs: Sequence[Run]) -> tuple[int, int]:
         """Memory of the largest and minutes of all runs of a job, at its first attempt."""
@@ -152,7 +132,8 @@ class Resources:
             return None  # no record beside the benchmark says how many steps it took
         found = [
             _numbers(row)
-            for name in NAMES.get(step, ())
+            for name, kind in KINDS.items()
+            if kind.step == step
             for file in Path("results/benchmarks", run.path).parent.glob(f"seed*/{name}.tsv")
             if self._comparable(run, file.parent.name)
             for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prunelib.errors import PrunelibError
+from prunelib.report.progress import FAILED
 from prunelib.storage.files import write_json
 from prunelib.storage.identity import identity
 from prunelib.storage.lease import Lease
@@ -135,7 +136,7 @@ class _Work:
                 self._work(step) if run is None else self._work_once(step, run)
         except Exception as error:
             traceback.print_exc()
-            say(f"FAILED {name}\n{explain(error, self.resources)}\nFull log: {log}")
+            say(f"{FAILED}{name}\n{explain(error, self.resources)}\nFull log: {log}")
             return False
         finally:
             remove_empty(CHECKPOINTS / name.parent, CHECKPOINTS)
@@ -168,9 +169,8 @@ class _Work:
         signal.signal(signal.SIGTERM, lambda number, frame: _end(child))
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
-            say(
-                f"FAILED {one['name']}\nIts process was ended by signal {os.WTERMSIG(status)} (9: often out of memory)."
-            )
+            cause = f"Its process was ended by signal {os.WTERMSIG(status)} (9: often out of memory)."
+            say(f"{FAILED}{one['name']}\n{cause}")
         return status == 0
 
     def _work(self, step: Step) -> None:
