@@ -120,7 +120,8 @@ class Lease:
         return True
 
     def _create(self, number: int) -> bool:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # there; or there when it was to be made, and removed since
+            self.directory.mkdir(parents=True)
         try:
             self._file = os.open(self._path(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except (FileExistsError, FileNotFoundError):  # another one was first; or removed the empty directory

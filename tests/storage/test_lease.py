@@ -160,6 +160,27 @@ def test_processes_started_by_a_holder_write_under_its_lease(tmp_path):
         write_text(tmp_path / "c", "")
 
 
+def test_a_directory_that_goes_while_it_is_being_made_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def mkdir(path, *arguments, **options):
+        made.append(path)
+        if len(made) == 1:
+            raise FileExistsError(path)  # another holder's; its last act is to remove it, empty
+        os.mkdir(path)
+
+    monkeypatch.setattr(leases, "POLL", 0.001)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with Lease(tmp_path / "run", "train"):
+        assert len(made) == 2
+
+
+def test_a_file_in_the_directorys_place_is_no_wait(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(NotADirectoryError), Lease(tmp_path / "run", "train"):
+        pass
+
+
 def contend(directory, rounds, seen):
     """Hold the lease some times; note in a file of two lines when one enters and leaves."""
     leases.POLL = 0.001
