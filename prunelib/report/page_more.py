@@ -53,7 +53,7 @@ def scorecard_table(paper: str, source: Path) -> Table | None:
         Column("Source", "where the published side stands"),
         Column("Runs", "directories below results/runs that ours comes from"),
     ]
-    title = f"Published values and claims beside ours ({len(seen)} of {len(rows)} rows; in all {said})"
+    title = f"Published values and claims beside ours, those that runs could speak to; of all {len(rows)}: {said}"
     return Table(title, columns, [_score_row(row) for row in seen.itertuples()], source.name, rows_uri(source, paper))
 
 

@@ -1,4 +1,7 @@
-"""Every number that a table of the page shows is in a CSV file, in the unit and with the digits it is shown with."""
+"""Every number that the page shows is in a CSV file, in the unit and with the digits it is shown with.
+
+Left out is what was written by hand: sources, caveats, captions, and the rules of verdicts.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ import pandas as pd
 import pytest
 
 from prunelib.report import published
+from prunelib.report.captions import CAPTIONS
+from prunelib.report.page import TEMPLATES
+from prunelib.report.papers import PARTS
+from prunelib.report.tables import read_table
 from prunelib.report.words import METRICS, duration, number
 from tests.report.test_page import Page
 from tests.report.trees import collected, drawn, write_crossover, write_tree
@@ -18,10 +25,11 @@ NUMBER = re.compile(r"[+\N{MINUS SIGN}-]?\d[\d\u202f]*(?:\.\d+)?")
 
 
 class Numbers(Page):
-    """Collects the cells of columns of numbers, with the caption of their table."""
+    """Collects the cells of columns of numbers, with the caption of their table; and all text outside of cells."""
 
     def __init__(self, text: str) -> None:
         self.found: list[tuple[str, str]] = []
+        self.said: list[str] = []
         self.caption = ""
         super().__init__(text)
 
@@ -32,6 +40,8 @@ class Numbers(Page):
         classes = next((dict(kept) for tag, kept in reversed(self.tags) if tag == "td"), {}).get("class") or ""
         if "td" in self.stack and "num" in classes.split():
             self.found.append((self.caption, data.strip()))
+        if "body" in self.stack and not {"script", "style", "code", "td"} & set(self.stack):
+            self.said.append(re.sub(r"[^\S\u202f]+", " ", data.strip()))
 
 
 def known_numbers(root: Path) -> set[str]:
@@ -47,6 +57,24 @@ def known_numbers(root: Path) -> set[str]:
         for value in values:
             said |= {number(abs(factor * value), decimals) for decimals in range(5)}
     return said
+
+
+def counts(root: Path) -> set[str]:
+    """Return how many runs are in which state, and how many rows of the scorecard have which verdict, by paper."""
+    runs = pd.read_csv(root / "tables" / "all_runs.csv", low_memory=False)
+    rows = pd.read_csv(root / "tables" / "scorecard.csv", low_memory=False)
+    found = {len(runs), *runs.status.value_counts()}
+    for column in ("paper", ["paper", "verdict"]):
+        found |= set(rows.groupby(column).size())
+    return {number(value, 0) for value in found} | {str(value) for value in found}
+
+
+def handwritten(text: str) -> bool:
+    """Say whether a line of the page stands in the source as it is."""
+    parts = [line for part in PARTS for line in (part.source, part.claim, *part.caveats)]
+    captions = [line for caption in CAPTIONS for line in (caption.title, caption.text)]
+    template = re.sub(r"\s+", " ", (TEMPLATES / "page.html").read_text(encoding="utf-8"))
+    return any(text.removeprefix("Source: ").removesuffix(".") in line for line in (*parts, *captions, template))
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +97,33 @@ def test_every_number_in_a_table_is_in_a_csv(page_and_root: tuple[Numbers, Path]
     }
     assert len(html.found) > 1000 and not known & {"98765.43", "1.2346", "271.8"}
     assert missing == set()
+
+
+def test_every_number_in_a_sentence_is_in_a_csv_or_counts_its_rows(page_and_root: tuple[Numbers, Path]) -> None:
+    html, root = page_and_root
+    known = known_numbers(root) | counts(root)
+    times = read_table(root / "provenance" / "runtimes.csv").wall_s.sum()
+    said = [text.replace(duration(times), "") for text in html.said if not handwritten(text)]
+    missing = {
+        (text, part)
+        for text in said
+        for part in NUMBER.findall(text)
+        if part not in known and part.lstrip("+-\N{MINUS SIGN}") not in known
+    }
+    assert sum(len(NUMBER.findall(text)) for text in said) > 700
+    assert missing == set()
+
+
+def test_what_a_card_says_of_a_claim_is_its_row_of_claims(page_and_root: tuple[Numbers, Path]) -> None:
+    html, root = page_and_root
+    rows = read_table(root / "tables" / "claims.csv")
+    rows = rows[(rows.evidence == "grid") & rows["mean"].notna()]
+    prose = " ".join(html.said)
+    seen = 0
+    for row in rows.itertuples():
+        metric = METRICS[row.metric]
+        lines = re.findall(rf"{re.escape(row.text)} \({row.pairs:.0f} pairs?\) (.{{80}})", prose)
+        seen += len(lines)
+        effect = number(metric.factor * row.mean, metric.decimals, signed=True)
+        assert all(effect in line for line in lines), (row.text, effect, lines)
+    assert seen >= 10

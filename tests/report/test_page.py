@@ -126,7 +126,7 @@ def test_the_scorecard_says_what_needs_the_paper_grid(page, html):
     claim = rows[rows.id == "oes-above-dense"].iloc[0]
     assert claim.verdict == "direction only" and f"{claim.published:.2f}" in html.cells
     caption = next(text for text in html.text if "Published values and claims" in text)
-    assert f"of {sum(rows.paper == 'oes')} rows" in caption
+    assert f"of all {sum(rows.paper == 'oes')}: " in caption
     assert len(html.all("a")) and any(link.get("download") == "scorecard.csv" for link in html.all("a"))
 
 
