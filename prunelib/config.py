@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, TypeAdapter, ValidationError
@@ -31,8 +31,16 @@ ODD = (
     LookupError,
     RecursionError,
 )  # PyYAML's, for dates and numbers that are none
-BatchedStep = Literal["find_mask", "train", "compress", "prune_structure", "slim", "diagnose"]
-PARTS = ("oes", "expanders", "isomorphic", "ising", "crossover")
+Job = Literal["mask", "graph", "prune", "train", "search", "compress", "slim", "diagnose"]
+# The parts of the grid, and the methods each has jobs for: by when they find what stays ("none" keeps everything).
+STAGES = {
+    "oes": ("none", "mask"),
+    "expanders": ("none", "mask"),
+    "isomorphic": ("none", "structure"),
+    "ising": ("none", "mask", "training", "compress"),
+    "crossover": ("none", "mask"),
+}
+PARTS = tuple(STAGES)
 
 
 class Block(Strict):
@@ -48,6 +56,13 @@ class Block(Strict):
 
 # `--config name=true` on Snakemake's command line gives the word.
 Flag = Annotated[bool, BeforeValidator(lambda given: {"true": True, "false": False}.get(given, given))]
+
+
+# One number stands for all kinds of jobs.
+PerJob = Annotated[
+    dict[Job, Count],
+    BeforeValidator(lambda given: dict.fromkeys(get_args(Job), given) if isinstance(given, int) else given),
+]
 
 
 class Pictures(Strict):
@@ -81,9 +96,7 @@ class Settings(Strict):
     processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any
     checkpoint_seconds: Positive = 60.0
     container: str | None = None  # image of every job for --sdm apptainer: a .sif file or docker://...
-    batch: Count | dict[BatchedStep, Count] = (
-        1  # how many short runs of one kind share a job, for all or for some steps
-    )
+    batch: PerJob = Field({})  # how many short runs share a job, of every kind or of some kinds; else 1
     seeds: Annotated[list[Natural], Field(min_length=1)] = Field([0, 1])
     data: dict[Label, dict[str, Any]] = Field({})
     models: dict[Label, dict[str, Any]] = Field({})
@@ -95,9 +108,9 @@ class Settings(Strict):
 
     _named: dict[tuple[str, str], Named] = PrivateAttr(default_factory=dict)  # a grid asks for each often
 
-    def batched(self, step: str) -> int:
-        """How many runs a job of a step has at most."""
-        return self.batch if isinstance(self.batch, int) else self.batch.get(step, 1)
+    def batched(self, kind: str) -> int:
+        """How many runs a job of a kind has at most."""
+        return self.batch.get(kind, 1)
 
     def named(self, section: Section, label: str, where: str = "") -> Named:
         """Return what a label stands for; an unknown label or option raises ConfigError naming its path."""

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from prunelib import registry
-from prunelib.config import PARTS, Block, Named, Settings
+from prunelib.config import PARTS, STAGES, Block, Named, Settings
 from prunelib.errors import ConfigError, nearest
 from prunelib.recipes import LABEL
 
@@ -109,14 +109,10 @@ class Grid:
             for index, block in enumerate(blocks):
                 self._expand(paper, block, f"grid.{paper}.{index}")
         for run, plan in self._plans.items():
-            if plan.parent is not None and plan.parent not in self._plans:
-                raise ConfigError(
-                    f"{run.path}: starts from {plan.parent.path}, which no block of grid.{run.paper} makes; add it."
-                )
-            if (teacher := self.teacher(run)) is not None and teacher not in self._plans:
-                raise ConfigError(
-                    f"{run.path}: its teacher is {teacher.path}, which no block of grid.{run.paper} makes; add it."
-                )
+            for what, other in (("starts from", plan.parent), ("its teacher is", self.teacher(run))):
+                if other is not None and other not in self._plans:
+                    needs = f"{run.path}: {what} {other.path}, which no block of grid.{run.paper} makes"
+                    raise ConfigError(f"{needs}; add it.")
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -205,7 +201,7 @@ class Grid:
             self._check_fit(task, model, block.recipe, where)
         kinds = {Budget.parse(label, f"{where}.budgets").kind for label in block.budgets}
         for method, kind in product(block.methods, sorted(kinds)):
-            self._check_options(method, kind, where)
+            self._check_method(paper, method, kind, where)
         seeds = block.seeds or settings.seeds
         count = math.prod(map(len, (block.tasks, block.models, block.methods, block.budgets, seeds)))
         if count > RUNS:
@@ -274,9 +270,12 @@ class Grid:
             what = f"{run.path}: planned twice with different recipes or parents ({plan.recipe})"
             raise ConfigError(f"{what}; give one method a label of its own.")
 
-    def _check_options(self, method: str, budget: str, where: str) -> None:
-        """Refuse options of a method that contradict each other or the kind of its budget."""
+    def _check_method(self, paper: str, method: str, budget: str, where: str) -> None:
+        """Refuse a method that a part has no jobs for, and options that contradict each other or the budget's kind."""
         named = self.settings.named("methods", method, f"{where}.methods")
+        if (stage := registry.entry("method", named.name).facts.get("stage", "none")) not in STAGES[paper]:
+            allowed = ", ".join(STAGES[paper])
+            raise ConfigError(f"{where}.methods: '{method}' is of stage {stage}. Allowed in {paper}: {allowed}.")
         rule = registry.entries("option_rule").get(named.name)
         problem = rule.load()({**named.options, "budget": budget}) if rule else None
         if problem:

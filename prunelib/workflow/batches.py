@@ -177,7 +177,7 @@ class Batches(Steps):
         groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
         for run in runs:
             groups[f"{run.task}/{run.model}", self._level(run)].append(run)
-        size = self.settings.batched(KINDS[kind].step)
+        size = self.settings.batched(kind)
         same: dict[tuple[str, ...], dict[str, tuple[Run, ...]]] = defaultdict(dict)
         single: dict[str, tuple[Run, ...]] = {}
         for (where, _), members in groups.items():

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
+from prunelib.config import STAGES
 from prunelib.runs import Run
-from prunelib.workflow.batches import OF_PAPER, Deferred
+from prunelib.workflow.batches import KINDS, OF_PAPER, Deferred
 from prunelib.workflow.finished import AGAIN
 from prunelib.workflow.plan import Plan
 from tests.workflow.harness import CONFIG, Asked, Tree, told
 
 HOURGLASS = "oes/denoise/hourglass"
+OTHERS = ("results/data/", "results/pretrained/", "results/statistics/")  # which jobs that have no run make
 MASKS = [f"{HOURGLASS}/{method}/density0.5/seed0" for method in ("covering", "gumbel")]
 
 
@@ -39,11 +41,11 @@ def wildcards(job: Any, value: str) -> Any:
 
 @pytest.mark.parametrize(
     ("file", "batch"),
-    [("config.yaml", 1), ("config.yaml", 3), ("config.yaml", {"train": 2}), ("config/paper.yaml", 50)],
+    [("config.yaml", 1), ("config.yaml", 3), ("config.yaml", {"train": 2}), ("config/paper.yaml", None)],
 )
 def test_every_job_of_every_run_is_in_exactly_one_batch_and_none_waits_for_itself(file: str, batch: Any) -> None:
     raw = yaml.safe_load((Path(__file__).parents[2] / file).read_text())
-    plan = Plan(raw | {"batch": batch})
+    plan = Plan(raw if batch is None else raw | {"batch": batch})
     makers: dict[str, tuple[str, str]] = {}
     for job, value in all_jobs(plan):
         for pattern in job.outputs:
@@ -57,13 +59,32 @@ def test_every_job_of_every_run_is_in_exactly_one_batch_and_none_waits_for_itsel
     needs = {}
     for job, value in all_jobs(plan):
         size = len(job.of(wildcards(job, value)))
-        assert size <= plan.settings.batched(job.kind.step) and job.batched == (size > 1)
-        needs[job.name, value] = {makers[file] for file in job.inputs(wildcards(job, value)) if file in makers}
+        assert size <= plan.settings.batched(job.label) and job.batched == (size > 1)
+        inputs = job.inputs(wildcards(job, value))
+        needs[job.name, value] = {makers[file] for file in inputs if file in makers}
+        assert not [file for file in inputs if file not in makers and not file.startswith(OTHERS)], "nothing makes it"
     done: set[tuple[str, str]] = set()
     while len(done) < len(needs):
         free = {job for job, before in needs.items() if job not in done and before <= done}
         assert free, "batches wait for each other"
         done |= free
+
+
+def test_kinds_are_batched_apart_and_short_jobs_of_the_paper_grid_are() -> None:
+    plan = plan_of({"mask": 2})
+    assert {job.label for job, _ in all_jobs(plan) if job.batched} == {"mask"}
+    plan = Plan(yaml.safe_load((Path(__file__).parents[2] / "config" / "paper.yaml").read_text()))
+    sizes = {kind: [len(job.members[value]) for job, value in all_jobs(plan) if job.label == kind] for kind in KINDS}
+    assert sum(map(len, sizes.values())) < 0.8 * sum(map(sum, sizes.values()))
+    short = {"graph", "diagnose", "slim", "prune"}
+    assert {kind for kind, found in sizes.items() if max(found, default=1) > 1} == short
+    assert not [kind for kind in short if max(sizes[kind]) > plan.settings.batched(kind)]
+
+
+def test_every_part_has_jobs_for_the_stages_that_it_takes_and_no_others() -> None:
+    makers = {"mask": {"mask", "graph"}, "structure": {"prune"}, "training": {"search"}, "compress": {"compress"}}
+    for paper, kinds in OF_PAPER.items():
+        assert {stage for stage, making in makers.items() if making & set(kinds)} == set(STAGES[paper]) - {"none"}
 
 
 def test_a_pattern_fits_its_runs_and_no_others() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from prunelib.config import PARTS
-from tests.workflow.conftest import Checkout
+from tests.workflow.conftest import ROOT, Checkout
 
 STUB = ("--config", "mode=stub", "batch=1")  # so that jobs can be counted
 
@@ -32,6 +33,13 @@ def test_whole_quick_grid_and_every_kind_of_rerun(checkout: Checkout) -> None:
     assert "Nothing to be done" in checkout.snakemake(*STUB).stderr
     check_edits(checkout)
     check_deleted_run(checkout)
+
+
+@pytest.mark.slow
+def test_the_whole_paper_grid_can_be_planned(checkout: Checkout) -> None:
+    shutil.copy2(ROOT / "config" / "paper.yaml", checkout.path)
+    jobs = checkout.planned("--configfile", "paper.yaml")
+    assert jobs["build_page"] == 1 and {f"{part}_train" for part in PARTS} <= set(jobs)
 
 
 def check_diagnosed(checkout: Checkout) -> None:
