@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -87,11 +85,6 @@ def latency(model: nn.Module, example: Tensor, *, repeats: int = 50, warm_up: in
     model.train(training)
     low, middle, high = statistics.quantiles(times[warm_up:], n=4)
     return {"latency_ms": middle, "latency_iqr_ms": high - low, "threads": torch.get_num_threads()}
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB (the kernel counts KiB on Linux, bytes on macOS)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def forward_memory_mb(model: nn.Module, example: Tensor) -> float:

@@ -13,5 +13,9 @@ from prunelib.storage.files import sha256
 
 def identity(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> str:
     """Digest of all that a checkpoint or a result depends on: the settings and the bytes of the input files."""
-    files = {name: sha256(path) for name, path in inputs.items()}
-    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode()).hexdigest()
+    return digest([settings, {name: sha256(path) for name, path in inputs.items()}])
+
+
+def digest(value: Any) -> str:
+    """Hexadecimal sha256 of plain types, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

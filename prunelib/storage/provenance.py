@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,7 @@ def provenance(inputs: Mapping[str, str | Path]) -> dict[str, Any]:
     """
     return {
         "prunelib": prunelib.__version__,
-        **_code(),
+        **code(),
         "python": platform.python_version(),
         "packages": versions(PACKAGES),
         "machine": {"platform": platform.platform(), "cpu": _cpu(), "cores": cores(), **_torch()},
@@ -65,8 +66,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MiB.
+
+    Linux says it of the process itself; its ru_maxrss would hold what the process that started this one had, too.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
+    except (OSError, StopIteration):
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
 @cache
-def _code() -> dict[str, str | bool | None]:
+def code() -> dict[str, str | bool | None]:
     """Return the commit and whether tracked files differ from it, if git knows this package's files."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}

@@ -19,7 +19,7 @@ from prunelib.compact.sparse.network import densify, sparsify
 from prunelib.errors import ArtefactError, ConfigError, MethodError
 from prunelib.masks.liveness import Liveness
 from prunelib.masks.mask import Mask, read_figures
-from prunelib.measure.cost import parameters, peak_memory_mb
+from prunelib.measure.cost import parameters
 from prunelib.methods.callbacks import Callback
 from prunelib.models.build import build
 from prunelib.models.structure import load_structure
@@ -30,7 +30,7 @@ from prunelib.storage.checkpoint import Checkpointer
 from prunelib.storage.files import write_json
 from prunelib.storage.hdf5 import save_history
 from prunelib.storage.identity import identity
-from prunelib.storage.provenance import provenance
+from prunelib.storage.provenance import peak_memory_mb, provenance
 from prunelib.storage.weights import load_weights, save_weights
 from prunelib.tasks.base import Task, alive, facts, open_task
 from prunelib.tasks.classify import Classify

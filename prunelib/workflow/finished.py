@@ -2,8 +2,9 @@
 
 Snakemake removes all outputs of a job before it starts it again: of one that was killed, of a batch in which one run
 failed or changed, of one whose orphan has just ended well. The files of each run are therefore made in
-``results/finished/<run>/<kind>/``, sealed by ``receipt.json`` with what they were made from and their checksums, and
-linked to their places from there. A job that finds a fitting receipt links again and computes nothing.
+``results/finished/<run>/<kind>/``, with the job's record (``prunelib.workflow.records``) of what they were made from
+and their checksums, and linked to their places from there, the record too. A job that finds a fitting record links
+again and computes nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from prunelib.runs import Run
-from prunelib.storage.files import atomic_path, may_write, read_json, sha256, write_json
+from prunelib.storage.files import atomic_path, may_write, sha256
+from prunelib.workflow.records import SUFFIX, sealed, whole, write
 
 PLACE = Path("results/finished")
 AGAIN = "PRUNELIB_AGAIN"  # set in the environment of jobs that Snakemake is forced to run
@@ -27,12 +29,18 @@ class Finished:
     def __init__(self, directory: Path, identity: str) -> None:
         """``identity``: digest of the settings, the code and the input files."""
         self.directory, self.identity = directory, identity
-        self.receipt = directory / "receipt.json"
+        self.record = directory / f"{directory.name}{SUFFIX}"
 
-    def adopt(self, outputs: Mapping[str, Path]) -> bool:
-        """Link whole files of this very identity to their places; False when there are none, or work is forced."""
-        if AGAIN in os.environ or not self._whole(outputs):
+    def adopt(self, outputs: Mapping[str, Path], parents: Mapping[str, str]) -> bool:
+        """Link whole files of this very identity to their places; False when there are none, or work is forced.
+
+        ``parents``: the records, by digest, of the jobs that made the inputs. They may have been made again, with the
+        same bytes.
+        """
+        if AGAIN in os.environ or (found := self._whole(outputs)) is None:
             return False
+        if found["parents"] != parents:
+            write(self.record, sealed(found | {"parents": dict(parents)}))
         self._link(outputs)
         for path in outputs.values():
             os.utime(path)  # newer than inputs which were made again, with the same bytes
@@ -45,23 +53,26 @@ class Finished:
         self.directory.mkdir(parents=True)
         return {name: self.directory / path.name for name, path in outputs.items()}
 
-    def finish(self, outputs: Mapping[str, Path]) -> None:
-        """Seal the files and link them to their places."""
-        digests = {path.name: sha256(self.directory / path.name) for path in outputs.values()}
-        write_json(self.receipt, {"identity": self.identity, "files": digests})
+    def finish(self, outputs: Mapping[str, Path], record: Mapping[str, Any]) -> None:
+        """Write the record and link all files to their places."""
+        write(self.record, record)
         self._link(outputs)
 
-    def _whole(self, outputs: Mapping[str, Path]) -> bool:
-        if not self.receipt.exists():
-            return False
-        found = read_json(self.receipt)
-        if found["identity"] != self.identity or found["files"].keys() != {path.name for path in outputs.values()}:
-            return False
-        files = {name: self.directory / name for name in found["files"]}
-        return all(path.exists() and sha256(path) == found["files"][name] for name, path in files.items())
+    def _whole(self, outputs: Mapping[str, Path]) -> dict[str, Any] | None:
+        """Return the record of these outputs if it has the identity and every file is as it says."""
+        found = whole(self.record)
+        if found is None or found["identity"] != self.identity:
+            return None
+        digests = {Path(name).name: made for name, made in found["outputs"].items()}
+        if digests.keys() != {path.name for path in outputs.values()}:
+            return None
+        files = {name: self.directory / name for name in digests}
+        return found if all(path.exists() and sha256(path) == digests[name] for name, path in files.items()) else None
 
     def _link(self, outputs: Mapping[str, Path]) -> None:
-        for path in outputs.values():
+        """Link outputs, and the record beside them: the outputs of one run lie in one directory."""
+        directory = next(iter(outputs.values())).parent
+        for path in (directory / self.record.name, *outputs.values()):
             with atomic_path(path) as temporary:
                 temporary.unlink()
                 try:

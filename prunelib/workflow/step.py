@@ -1,4 +1,4 @@
-"""The frame of every step script: log file, threads, lease, stub mode, one clear paragraph on a user's error.
+"""The frame of every step script: log file, threads, lease, stub mode, record, one clear paragraph on a user's error.
 
 A job of single runs or of none works in this process. A batch imports what its runs need and then forks a process for
 each of them: none finds anything that another one has left, and none ends with another one.
@@ -15,21 +15,24 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prunelib.errors import PrunelibError
 from prunelib.report.progress import FAILED
 from prunelib.storage.files import write_json
-from prunelib.storage.identity import identity
+from prunelib.storage.identity import digest
 from prunelib.storage.lease import Lease
+from prunelib.storage.provenance import code
 from prunelib.workflow.digest import SCRIPTS, modules, used_by
 from prunelib.workflow.finished import kept
+from prunelib.workflow.paths import LOGS, Place
+from prunelib.workflow.records import Begun, execution, record_of, write
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FULL, REFUSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
-CHECKPOINTS, LOGS = Path("results/checkpoints"), Path("results/logs")
+CHECKPOINTS, STAMPS = Path("results/checkpoints"), "results/batches"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Step:
     outputs: dict[str, Path]
     params: dict[str, Any]
     config: dict[str, Any]
+    files: tuple[list[Path], list[Path]] = field(default_factory=lambda: ([], []))  # inputs, outputs, named or not
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,14 +90,15 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     stubbed = stub and snakemake.config.get("mode") == "stub"
     at = Place(log)
-    work = _Work(main, stubbed, snakemake.config, snakemake.resources, terminal, at)
+    work = _Work(main, stubbed, snakemake.config, snakemake.resources, terminal, at, snakemake.threads)
     params = dict(snakemake.params.items())
     todo = params.get("work")
     if todo is None:
         lists = _lists(snakemake.input) | {
             name: list(map(at, files)) for name, files in params.pop("files", {}).items()
         }
-        step = Step(_files(snakemake.input), lists, _files(snakemake.output), params, snakemake.config)
+        named = _files(snakemake.input), lists, _files(snakemake.output)
+        step = Step(*named, params, snakemake.config, (_all(snakemake.input), _all(snakemake.output)))
         good = work.do(step, log, say)
     elif todo["stamp"] is None:
         good = work.do_run(todo["runs"][0], log, say)
@@ -103,18 +108,6 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
             write_json(at(todo["stamp"]), {"digest": params["digest"], "runs": [one["name"] for one in todo["runs"]]})
     if not good:
         sys.exit(1)
-
-
-class Place:
-    """Where files lie for a job: where the workflow says, or below the folder of a storage that is copied there."""
-
-    def __init__(self, log: Path) -> None:
-        """Find the folder before results/ in the path of a log."""
-        self.folder = Path(log.as_posix().partition(f"{LOGS.as_posix()}/")[0])
-
-    def __call__(self, path: str | Path) -> Path:
-        """Return the path of a file here; one that is not of the workflow's results is the user's, as it is."""
-        return self.folder / path if Path(path).is_relative_to("results") else Path(path)
 
 
 @dataclass
@@ -127,13 +120,14 @@ class _Work:
     resources: Any
     terminal: int
     at: Place
+    threads: int
 
     def do(self, step: Step, log: Path, say: Callable[[str], None], run: str | None = None) -> bool:
         """Do one step under its lease, that of a run only if its results are not there; say whether it went well."""
         name = log.with_suffix("").relative_to(self.at(LOGS))
         try:
             with Lease(CHECKPOINTS / name.parent, name.name, say=say):
-                self._work(step) if run is None else self._work_once(step, run)
+                self._work_alone(step, name.as_posix()) if run is None else self._work_once(step, run)
         except Exception as error:
             traceback.print_exc()
             say(f"{FAILED}{name}\n{explain(error, self.resources)}\nFull log: {log}")
@@ -152,6 +146,7 @@ class _Work:
         """Do the step of each run in a process of its own; a run that fails stops none of the others."""
         if not self.stub:
             import_for(step, runs)
+        code()  # asked of git once, not by each of the processes
         good = [self._forked(one, say) for one in runs]
         return all(good)
 
@@ -180,14 +175,36 @@ class _Work:
 
         return write_stubs(step)
 
+    def _work_alone(self, step: Step, name: str) -> None:
+        """Do the step of a job that belongs to no run, and record it."""
+        read, outputs = step.files
+        if not outputs:  # draws anew what another job has made and recorded
+            return self._work(step)
+        files = {*read, *(path for paths in step.lists.values() for path in paths)}
+        begun = Begun(self.at, sorted(path for path in files if STAMPS not in path.as_posix()))
+        self._work(step)
+        inputs = {self.at.name(path): found for path, found in begun.digests.items()}
+        facts = self._facts(name, digest([step.params, inputs]))
+        return write(record_of(outputs), begun.record(facts, step.params, {path: path for path in outputs}))
+
     def _work_once(self, step: Step, name: str) -> None:
-        made = kept(name, identity(step.params, step.inputs))
-        if made.adopt(step.outputs):
+        begun = Begun(self.at, step.inputs.values())
+        inputs = {name: begun.digests[path] for name, path in step.inputs.items()}
+        made = kept(name, digest([step.params, inputs]))
+        if made.adopt(step.outputs, begun.parents):
             print("kept: these results were made before, with the same settings, code and inputs")
             return
         staged = made.begin(step.outputs)
-        self._work(Step(step.inputs, step.lists, staged, step.params, step.config))
-        made.finish(step.outputs)
+        self._work(replace(step, outputs=staged))
+        places = {path: staged[name] for name, path in step.outputs.items()}
+        made.finish(step.outputs, begun.record(self._facts(name, made.identity), step.params, places))
+
+    def _facts(self, name: str, identity: str) -> dict[str, Any]:
+        """Say for the record which job this is and how it is executed; Snakemake puts a word before a script's name."""
+        script = Path(self.main.__code__.co_filename).stem.rpartition(".")[2]
+        stub = self.config.get("mode") == "stub"
+        known = {"job": name, "step": script, "stub": stub, "identity": identity}
+        return known | {"execution": execution(self.config, self.threads)}
 
 
 def import_for(step: str, runs: list[dict[str, Any]]) -> None:
@@ -247,6 +264,11 @@ def _redirect(log: Path, terminal: int) -> Callable[[str], None]:
 def _files(files: Any) -> dict[str, Path]:
     """Return a job's named single files."""
     return {name: Path(value) for name, value in files.items() if isinstance(value, str)}
+
+
+def _all(files: Any) -> list[Path]:
+    """Return all of a job's files, named or not."""
+    return [Path(file) for file in files]
 
 
 def _lists(files: Any) -> dict[str, list[Path]]:

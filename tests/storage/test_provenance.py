@@ -6,17 +6,19 @@ import subprocess
 import sys
 from importlib import metadata
 
+import numpy as np
+import psutil
 import pytest
 
 from prunelib.storage import provenance as module
-from prunelib.storage.provenance import provenance, versions
+from prunelib.storage.provenance import peak_memory_mb, provenance, versions
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    module._code.cache_clear()
+    module.code.cache_clear()
     yield
-    module._code.cache_clear()
+    module.code.cache_clear()
 
 
 def test_it_holds_versions_machine_and_input_checksums_as_plain_types(tmp_path):
@@ -48,6 +50,18 @@ def test_a_package_that_is_not_installed_is_left_out():
     assert versions(["numpy", "no-such-package"]) == {"numpy": metadata.version("numpy")}
 
 
+def test_peak_memory_is_that_of_this_process_in_mebibytes():
+    now = psutil.Process().memory_info().rss / 2**20
+    assert 0.9 * now <= peak_memory_mb() < 100 * now
+
+
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one():
+    large = np.ones(2**25)  # 256 MiB
+    code = "from prunelib.storage.provenance import peak_memory_mb; print(peak_memory_mb())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5 < float(done.stdout) < large.nbytes / 2**20
+
+
 def _git(folder, *arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", "-C", folder, *identity, *arguments], capture_output=True, text=True, check=True)
@@ -56,23 +70,23 @@ def _git(folder, *arguments):
 
 def test_commit_and_dirty_flag_follow_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "HOME", tmp_path)
-    assert module._code() == {"commit": None, "dirty": None}  # no checkout at all
-    module._code.cache_clear()
+    assert module.code() == {"commit": None, "dirty": None}  # no checkout at all
+    module.code.cache_clear()
     _git(tmp_path, "init", "-q")
     (tmp_path / "__init__.py").write_text("")
-    assert module._code() == {"commit": None, "dirty": None}  # a checkout, but not of this code
-    module._code.cache_clear()
+    assert module.code() == {"commit": None, "dirty": None}  # a checkout, but not of this code
+    module.code.cache_clear()
     _git(tmp_path, "add", "__init__.py")
     _git(tmp_path, "commit", "-qm", "first")
-    assert module._code() == {"commit": _git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
-    module._code.cache_clear()
+    assert module.code() == {"commit": _git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    module.code.cache_clear()
     (tmp_path / "untracked").write_text("")
-    assert module._code()["dirty"] is False
-    module._code.cache_clear()
+    assert module.code()["dirty"] is False
+    module.code.cache_clear()
     (tmp_path / "__init__.py").write_text("changed")
-    assert module._code()["dirty"] is True
+    assert module.code()["dirty"] is True
 
 
 def test_a_missing_git_is_no_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert module._code() == {"commit": None, "dirty": None}
+    assert module.code() == {"commit": None, "dirty": None}

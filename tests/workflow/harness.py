@@ -20,12 +20,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import yaml
+from snakemake.iocontainers import Namedlist
 
 from prunelib.runs import Run
 from prunelib.workflow.batches import Deferred
 from prunelib.workflow.digest import SCRIPTS
 from prunelib.workflow.paths import statistics_path
 from prunelib.workflow.plan import Plan
+from prunelib.workflow.records import SUFFIX
 
 FORK = multiprocessing.get_context("fork")
 CONFIG = Path(__file__).with_name("faults.yaml")
@@ -51,6 +53,7 @@ class Tree:
         """Return a job's script and the object that Snakemake gives it."""
         script, log, *files = self._described(asked)
         given = dict(zip(("input", "output", "params"), files, strict=True))
+        given |= {name: Namedlist(fromdict=given[name]) for name in ("input", "output")}
         shared = {"config": self.config, "threads": 1, "resources": {"mem_mb": 2000}}
         return script, SimpleNamespace(log=[f"results/logs/{log}.log"], **given, **shared)
 
@@ -79,7 +82,7 @@ class Tree:
     def outputs(self, asked: Asked) -> list[Path]:
         """The files a job declares."""
         _, given = self.prepare(asked)
-        return [self.directory / path for path in given.output.values()]
+        return [self.directory / path for path in given.output]
 
     def start(self, asked: Asked, before: Callable[[], None] = lambda: None, clean: bool = True) -> Any:
         """Start a job in a process of its own, as Snakemake does; ``before`` is called in that process.
@@ -125,6 +128,7 @@ class Tree:
             path.unlink()
         if "/" in without.run and without.kind != "statistics":
             shutil.rmtree(directory / "results" / "finished" / without.run / without.kind)
+            (directory / "results" / "runs" / without.run / f"{without.kind}{SUFFIX}").unlink()
         (directory / "said").write_text("")
         return other
 
