@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prunelib import __version__, registry
-from prunelib.commands import compare, convert, denoise, export, shrink, status
+from prunelib.commands import compare, convert, denoise, export, shrink, status, verify
 from prunelib.config import load, read
 from prunelib.errors import PrunelibError
 from prunelib.runs import Grid
@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   python -m prunelib record config.yaml mine  results/reference/mine: every number of its finished runs, as text
   python -m prunelib status                   how far the grid is, also while it runs
   python -m prunelib compare results other    what differs between two result trees
+  python -m prunelib verify results           is every file still the one that was made?
   python -m prunelib denoise photo.jpg        clean a noisy picture: photo-denoised/denoised.png
   python -m prunelib shrink resnet50 --macs 2.0G --data DIR   a smaller network: resnet50-gmacs2/model.safetensors
   python -m prunelib export DIR --to onnx     a trained network for other programs: DIR/model.onnx
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.set_defaults(call=lambda given: record_runs(given.file, given.name))
     status.add(commands)
     compare.add(commands)
+    verify.add(commands)
     denoise.add(commands)
     shrink.add(commands)
     export.add(commands)

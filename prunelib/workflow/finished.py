@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from prunelib.runs import Run
 from prunelib.storage.files import atomic_path, may_write, sha256
-from prunelib.workflow.records import SUFFIX, sealed, whole, write
+from prunelib.workflow.records import SUFFIX, sealed, supersede, whole, write
 
 PLACE = Path("results/finished")
 AGAIN = "PRUNELIB_AGAIN"  # set in the environment of jobs that Snakemake is forced to run
@@ -57,6 +57,7 @@ class Finished:
         """Write the record and link all files to their places."""
         write(self.record, record)
         self._link(outputs)
+        supersede(next(iter(outputs.values())).with_name(self.record.name), record)
 
     def _whole(self, outputs: Mapping[str, Path]) -> dict[str, Any] | None:
         """Return the record of these outputs if it has the identity and every file is as it says."""

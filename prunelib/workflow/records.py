@@ -110,6 +110,14 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     write_json(path, record)
 
 
+def supersede(path: Path, record: Mapping[str, Any]) -> None:
+    """Remove the other records beside a record that name any of its outputs: jobs whose files it has replaced."""
+    for other in path.parent.glob(f"*{SUFFIX}"):
+        found = whole(other) if other != path else None
+        if found and found["outputs"].keys() & record["outputs"].keys():
+            other.unlink()
+
+
 def execution(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
     """Return how a job was executed: what of a configuration changes no result, or only its last digits."""
     return {"threads": threads, **{name: config.get(name, default) for name, default in EXECUTION.items()}}

@@ -28,7 +28,7 @@ from prunelib.storage.provenance import code
 from prunelib.workflow.digest import SCRIPTS, modules, used_by
 from prunelib.workflow.finished import kept
 from prunelib.workflow.paths import LOGS, Place
-from prunelib.workflow.records import Begun, execution, record_of, write
+from prunelib.workflow.records import Begun, execution, record_of, supersede, write
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FULL, REFUSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -185,7 +185,9 @@ class _Work:
         self._work(step)
         inputs = {self.at.name(path): found for path, found in begun.digests.items()}
         facts = self._facts(name, digest([step.params, inputs]))
-        return write(record_of(outputs), begun.record(facts, step.params, {path: path for path in outputs}))
+        record = begun.record(facts, step.params, {path: path for path in outputs})
+        write(record_of(outputs), record)
+        return supersede(record_of(outputs), record)
 
     def _work_once(self, step: Step, name: str) -> None:
         begun = Begun(self.at, step.inputs.values())

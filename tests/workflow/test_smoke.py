@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from prunelib.workflow.verify import Verifier
 from tests.workflow.conftest import Checkout, environment
 
 SMOKE = ("--configfile", "smoke.yaml")
@@ -37,6 +38,7 @@ def test_smoke_grid_with_the_real_algorithms(smoke: Checkout) -> None:
         assert record["provenance"]["packages"]["torch"]
     assert set(smoke.results()) >= {"oes.csv", "expanders.csv", "isomorphic.csv", "ising.csv"}
     assert not list((smoke.path / "results").rglob("*.tmp*"))
+    assert list(Verifier(smoke.path / "results").findings()) == []
     assert "Nothing to be done" in smoke.snakemake(*SMOKE).stderr
 
 
@@ -63,6 +65,7 @@ def test_killed_pipeline_goes_on_by_itself(smoke: Checkout) -> None:
         process.wait()
     smoke.snakemake(*stub)
     assert smoke.results() == expected
+    assert not [found for found in Verifier(smoke.path / "results").findings() if found.problem]
 
 
 @pytest.mark.slow

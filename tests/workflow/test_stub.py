@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from prunelib.config import PARTS
+from prunelib.workflow.verify import Verifier
 from tests.workflow.conftest import ROOT, Checkout
 
 STUB = ("--config", "mode=stub", "batch=1")  # so that jobs can be counted
@@ -29,6 +30,7 @@ def test_whole_quick_grid_and_every_kind_of_rerun(checkout: Checkout) -> None:
     assert page.stat().st_size > 1000
     assert {"oes.csv", "expanders.csv", "isomorphic.csv", "ising.csv"} <= set(checkout.results())
     assert not (checkout.path / "results" / "checkpoints").exists()
+    assert list(Verifier(checkout.path / "results").findings()) == []
     check_diagnosed(checkout)
     assert "Nothing to be done" in checkout.snakemake(*STUB).stderr
     check_edits(checkout)
@@ -95,6 +97,7 @@ def check_deleted_run(checkout: Checkout) -> None:
     assert jobs == {"expanders_graph": 1, "expanders_diagnose": 1, "expanders_train": 1}
     checkout.snakemake(*STUB)
     assert (checkout.path / "results" / "runs" / run / "metrics.json").exists()
+    assert list(Verifier(checkout.path / "results").findings()) == []
 
 
 def grid_paths(checkout: Checkout, *words: str) -> list[str]:
