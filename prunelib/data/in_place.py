@@ -13,6 +13,7 @@ from PIL import Image
 
 from prunelib.data.images import Form, decode, opened, read_bytes
 from prunelib.errors import DataError
+from prunelib.storage.hdf5_reader import Group
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class FileImages:
         file.attrs.update({"root": str(self.root), "form": json.dumps(asdict(self.form), sort_keys=True)})
 
     @classmethod
-    def load(cls, file: h5py.File) -> FileImages:
+    def load(cls, file: Group) -> FileImages:
         """Read the index from an open data file."""
         paths = file["paths"][()].tobytes().decode().split("\n")
         return cls(Path(file.attrs["root"]), paths, file["sizes"][()], Form(**json.loads(file.attrs["form"])))

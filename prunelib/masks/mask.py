@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunelib.errors import MethodError
 from prunelib.storage.hdf5 import MASK, creating, reading
+from prunelib.storage.hdf5_reader import Dataset
 
 
 class Mask(Mapping[str, Tensor]):
@@ -107,7 +107,7 @@ def read_figures(path: str | Path) -> dict[str, float | str]:
         return json.loads(file.attrs.get("figures", "{}"))
 
 
-def _unpack(stored: h5py.Dataset) -> Tensor:
+def _unpack(stored: Dataset) -> Tensor:
     shape = tuple(int(side) for side in stored.attrs["shape"])
     count = math.prod(shape)
     if min(shape, default=0) < 0 or stored.shape != (-(-count // 8),):

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -23,6 +22,7 @@ from prunelib.report.tables import read_table, write_table
 from prunelib.runs import Grid, Run
 from prunelib.storage.files import atomic_path, read_json, write_json
 from prunelib.storage.hdf5 import HISTORY, MASK, reading
+from prunelib.storage.hdf5_reader import Group
 from prunelib.storage.provenance import provenance
 
 ROWS = 500  # of one curve; longer ones are thinned evenly, their first and last row stay
@@ -120,7 +120,7 @@ def _curves(results: Path, runs: list[Run], file: str, group: str) -> list[dict[
     return rows
 
 
-def _columns(group: h5py.Group | None) -> dict[str, np.ndarray]:
+def _columns(group: Group | None) -> dict[str, np.ndarray]:
     columns = {name: stored[()] for name, stored in (group or {}).items()}
     return dict(sorted(columns.items(), key=lambda item: (item[0] not in ("step", "epoch"), item[0])))
 

@@ -1,4 +1,4 @@
-"""HDF5 artefacts: sealed with a checksum of the whole file, verified before a byte of it is parsed, free of links.
+"""HDF5 artefacts: sealed with a checksum of the whole file, verified before a byte of it is parsed.
 
 The first 512 bytes (HDF5's user block, which every HDF5 reader skips) hold ``MAGIC`` and the sha256 of all bytes after
 them, so that a torn file or a single flipped bit is found wherever it is. Files hold no time stamps: the same content
@@ -20,11 +20,12 @@ import numpy as np
 
 from prunelib.errors import ArtefactError
 from prunelib.storage.files import atomic_path
+from prunelib.storage.hdf5_reader import Group, read_root
 
 MAGIC = b"prunelib hdf5, sha256 of the rest: "
 BLOCK = 512
 DEPTH = 3
-# What h5py raises, and what the reading of something unexpected amounts to.
+# What the reading of something unexpected amounts to.
 BROKEN = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 HISTORY = "prunelib-history-1"
 MASK = "prunelib-mask-1"
@@ -76,19 +77,18 @@ class _Forbearing:
 
 
 @contextmanager
-def reading(path: str | Path, *forms: str) -> Iterator[h5py.File]:
+def reading(path: str | Path, *forms: str) -> Iterator[Group]:
     """Open a file that ``creating`` wrote, after checking every byte of it; ``forms`` are the formats that are welcome.
 
-    Raises ArtefactError, naming the file, when it is missing, torn, damaged, foreign, of another format, holds a soft
-    or external link, or when what the block reads from it is not there.
+    Raises ArtefactError, naming the file, when it is missing, torn, damaged, foreign, of another format, holds what
+    this project does not write, or when what the block reads from it is not there.
     """
-    _check_seal(Path(path))
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _sealed(Path(path)) as stream:
+            file = read_root(stream, BLOCK, DEPTH)
             form = file.attrs.get("format")
             if form not in forms:
-                raise ArtefactError(f"{path}: holds '{form}'; expected {' or '.join(forms)}.")
-            _check_members(file, Path(path).stat().st_size, DEPTH)
+                raise ArtefactError(f"{path}: holds '{str(form)[:100]}'; expected {' or '.join(forms)}.")
             yield file
     except BROKEN as error:
         kind = " or ".join(forms)
@@ -136,29 +136,17 @@ def _seal(stream: BinaryIO) -> bytes:
     return (MAGIC + digest).ljust(BLOCK, b"\0")
 
 
-def _check_seal(path: Path) -> None:
+@contextmanager
+def _sealed(path: Path) -> Iterator[BinaryIO]:
+    """Open a file whose seal fits all of its bytes."""
     try:
-        with open(path, "rb") as stream:
-            found = stream.read(BLOCK)
-            if not found.startswith(MAGIC):
-                raise ArtefactError(f"{path}: not an HDF5 file of this project, or damaged; delete it and run again.")
-            if found != _seal(stream):
-                raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
+        stream = open(path, "rb")  # noqa: SIM115 - what is done with it is not part of this try
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; the step that writes it has not run.") from None
-    except OSError as error:
-        raise ArtefactError(f"{path}: can't be read ({error}).") from None
-
-
-def _check_members(group: h5py.Group, limit: int, depth: int) -> None:
-    """Refuse what would lead out of the file or out of memory: links, external or virtual data, too large or deep."""
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ArtefactError(f"{group.file.filename}: '{name}' is a link; files of this project hold none.")
-        member = group[name]
-        if isinstance(member, h5py.Group):
-            if depth == 0:
-                raise ArtefactError(f"{group.file.filename}: '{member.name}' is nested too deep.")
-            _check_members(member, limit, depth - 1)
-        elif member.external or member.is_virtual or member.nbytes > limit:
-            raise ArtefactError(f"{group.file.filename}: the data of '{member.name}' do not lie in this file.")
+    with stream:
+        found = stream.read(BLOCK)
+        if not found.startswith(MAGIC):
+            raise ArtefactError(f"{path}: not an HDF5 file of this project, or damaged; delete it and run again.")
+        if found != _seal(stream):
+            raise ArtefactError(f"{path}: torn or damaged (its checksum does not fit); delete it and run again.")
+        yield stream

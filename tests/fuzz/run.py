@@ -212,10 +212,11 @@ def _hook(place: str, outside: list[str], never: set[str]) -> Any:
             path, _, flags = given
             if not isinstance(path, str) or not (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 return
-            bad = not path.startswith((place, "/dev/null")) and "__pycache__" not in path
+            bad = not path.startswith((place, "/dev/null"))
         else:
             path = given[0] if given else ""
             bad = event in never or (event in WRITES and not str(path).startswith(place))
+        bad = bad and "__pycache__" not in str(path)  # what an import leaves
         if bad:
             outside.append(f"{event} {path!s:.100}")
 

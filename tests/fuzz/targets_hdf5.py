@@ -50,8 +50,10 @@ def hdf5_files(place: Path) -> list[bytes]:
     paths = FileImages(place, [f"{number}.png" for number in range(6)], np.arange(6), Form(4))
     write(place / "d", type(made)(**{**vars(made), "images": paths}))
     write(place / "e", Photo("x", np.zeros((3, 4, 3), dtype=np.uint8), "here"))
+    many = {f"layer{number}": torch.ones(number) > 0 for number in range(40)}  # HDF5 keeps them in heaps and trees
+    Mask(many).save(place / "g", **{f"word{number}": "x" * number for number in range(12)})
     save_graphs(place / "f", {"w": Stored(biadjacency(np.array([0, 5, 7]), 3, 4), "rreg", 0, 1.0)})
-    return [(place / name).read_bytes() for name in "abcdef"]
+    return [(place / name).read_bytes() for name in "abcdefg"]
 
 
 def sealed(random: Random, seed: bytes, alter: Alter) -> bytes:
@@ -192,5 +194,5 @@ ATTACKS = (
 )
 
 
-SIGNATURES = (b"OHDR", b"OCHK", b"BTHD", b"FRHP", b"TREE", b"SNOD", b"GCOL")
+SIGNATURES = (b"OHDR", b"OCHK", b"BTHD", b"BTIN", b"BTLF", b"FRHP", b"FHDB", b"FHIB", b"GCOL")
 TARGETS = [Target("hdf5", read_hdf5, hdf5_files, sealed, hostile_hdf5, SIGNATURES, ".h5")]
