@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prunelib import __version__, registry
-from prunelib.commands import compare, convert, denoise, export, shrink, status, verify
+from prunelib.commands import compare, convert, crate, denoise, export, shrink, status, verify
 from prunelib.config import load, read
 from prunelib.errors import PrunelibError
 from prunelib.runs import Grid
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   python -m prunelib status                   how far the grid is, also while it runs
   python -m prunelib compare results other    what differs between two result trees
   python -m prunelib verify results           is every file still the one that was made?
+  python -m prunelib crate results mine.zip   the tree as an RO-Crate, to archive or send
   python -m prunelib denoise photo.jpg        clean a noisy picture: photo-denoised/denoised.png
   python -m prunelib shrink resnet50 --macs 2.0G --data DIR   a smaller network: resnet50-gmacs2/model.safetensors
   python -m prunelib export DIR --to onnx     a trained network for other programs: DIR/model.onnx
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     status.add(commands)
     compare.add(commands)
     verify.add(commands)
+    crate.add(commands)
     denoise.add(commands)
     shrink.add(commands)
     export.add(commands)

@@ -27,7 +27,9 @@ from prunelib.workflow.paths import Place
 
 FORMAT, SUFFIX = "prunelib-record-1", ".provenance.json"
 EXECUTION = {"device": "auto", "processes": 1, "checkpoint_seconds": 60.0}  # of a configuration, with defaults
-MAPS = ("inputs", "parents", "outputs")
+MAPS = ("inputs", "parents", "outputs", "packages")
+OTHERS = {"code", "commit", "dirty", "stub"}
+TEXTS = ("job", "step", "identity", "digest", "prunelib", "python", "started", "ended")
 
 
 def record_of(outputs: Iterable[Path]) -> Path:
@@ -88,7 +90,8 @@ def read(path: Path) -> dict[str, Any]:
     """Return a record; raises ArtefactError when it is missing, foreign, or not byte for byte as it was written."""
     found = read_json(path)
     try:
-        known = found["format"] == FORMAT and all(_digests(found[name]) for name in MAPS)
+        known = found["format"] == FORMAT and all(isinstance(found[name], str) for name in TEXTS)
+        known = known and all(_texts(found[name]) for name in MAPS) and found.keys() > OTHERS
         whole = known and sealed(found) == found and path.read_text(encoding="utf-8") == _written(found)
     except (KeyError, TypeError, ValueError, RecursionError):
         whole = False
@@ -123,7 +126,7 @@ def execution(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
     return {"threads": threads, **{name: config.get(name, default) for name, default in EXECUTION.items()}}
 
 
-def _digests(value: Any) -> bool:
+def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(found, str) for found in value.values())
 
 

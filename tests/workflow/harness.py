@@ -29,6 +29,7 @@ from prunelib.workflow.paths import statistics_path
 from prunelib.workflow.plan import Plan
 from prunelib.workflow.records import SUFFIX
 
+ROOT = Path(__file__).parents[2]
 FORK = multiprocessing.get_context("fork")
 CONFIG = Path(__file__).with_name("faults.yaml")
 
