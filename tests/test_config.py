@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from prunelib.config import load
+from prunelib.config import VALUES, load, read
 from prunelib.errors import ConfigError
+from prunelib.expand import expanded
 from prunelib.recipes import ClassifyRecipe
 from prunelib.runs import Grid
 
@@ -132,6 +133,29 @@ def test_fault_is_named(path: str, value: object, words: list[str]) -> None:
 def test_shipped_configuration_is_possible(file: str) -> None:
     grid = Grid(load(yaml.safe_load((ROOT / file).read_text())))
     assert {"oes", "expanders", "isomorphic", "ising"} <= {run.paper for run in grid.runs}
+
+
+@pytest.mark.slow
+def test_the_papers_grids_may_be_written_out_by_a_program(tmp_path: Path) -> None:
+    """Without short forms and with 50 seeds; and with a block for every run."""
+    raw = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    plans, long = Grid(load(raw)), expanded(raw)
+    seeded = {part: [{**block, "seeds": list(range(50))} for block in blocks] for part, blocks in long["grid"].items()}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(long | {"grid": seeded}))
+    assert len(Grid(load(read(path))).runs) > 70_000
+    single: dict[str, list[dict[str, Any]]] = {part: [] for part in long["grid"]}
+    for run in plans.runs:
+        lists = {"tasks": [run.task], "models": [run.model], "methods": [run.method], "budgets": [run.budget]}
+        single[run.paper].append({**lists, "seeds": [run.seed], "recipe": plans.plan(run).recipe})
+    path.write_text(yaml.safe_dump({"grid": single}))
+    assert path.stat().st_size > 600_000 and read(path) == {"grid": single}
+
+
+def test_a_configuration_of_values_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"a: [{'1,' * VALUES}]")
+    with pytest.raises(ConfigError, match=r"a\.yaml.*values; write lists"):
+        read(tmp_path / "a.yaml")
 
 
 def test_recipe_defaults_are_the_only_defaults() -> None:

@@ -18,7 +18,7 @@ DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"} | {
     f"{name}_{kind}_" for name in ("kaiming", "xavier") for kind in ("uniform", "normal")
 }
 MAKERS = {"empty", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye"}
-NUMBERS, TENSORS = 2**31, 20_000  # of a network from a file; the largest of timm's have 2 * 10^9 and 5000
+NUMBERS, TENSORS = 2**33, 20_000  # of a network from a file; the largest of timm's have 6.8 * 10^9 and 5000
 # What a builder amounts to when its options are none that it was made for.
 NOT_BUILT = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError)
 

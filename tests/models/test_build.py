@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prunelib.errors import ConfigError
-from prunelib.models.build import build, global_stream
+from prunelib.models.build import NUMBERS, TENSORS, Undrawn, build, global_stream
 
 SMALL = {"builder": "resnet_small", "options": {"width": 4, "blocks": 1}}
 
@@ -43,3 +43,12 @@ def test_a_missing_fact_is_named():
 
 def test_facts_a_builder_does_not_take_are_left_out():
     assert build(SMALL, 0, classes=3, in_channels=1, unused=9).fc.out_features == 3
+
+
+@pytest.mark.parametrize("name", ["vit_7b_patch16_dinov3", "eva02_enormous_patch14_clip_224", "mvitv2_huge_cls"])
+def test_the_largest_networks_of_timm_may_come_from_a_file(name: str) -> None:
+    """6.7 * 10^9 and 4.3 * 10^9 numbers, 1850 tensors; without memory for any."""
+    with torch.device("meta"), Undrawn() as counted:
+        build({"builder": "timm", "options": {"name": name}}, 0, classes=1000, in_channels=3)
+    assert NUMBERS / 20 < counted.numbers <= NUMBERS
+    assert counted.tensors <= TENSORS
