@@ -5,7 +5,7 @@ from prunelib.workflow.step import Step, run
 
 def main(step: Step) -> None:
     """Call the one function that does it."""
-    from prunelib.report.page import build_page
+    from prunelib.report.page.build import build_page
 
     tables, figures = step.inputs["runs"].parent, step.lists["figures"][0].parent
     recorded = step.lists["benchmarks"], step.lists["reference"]

@@ -9,7 +9,7 @@ LISTS = ("histories", "masks", "reference", "structures", "recorded", "maps", "d
 
 def main(step: Step) -> None:
     """Call the one function that does it, with inputs or, where figures are only drawn anew, with paths in params."""
-    from prunelib.report.figures import draw_figures
+    from prunelib.report.figures.draw import draw_figures
 
     lists = [step.lists[name] for name in LISTS]
     tables = Path(step.inputs.get("runs") or step.params["runs"]).parent

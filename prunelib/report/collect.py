@@ -10,17 +10,17 @@ import pandas as pd
 
 from prunelib.config import PARTS
 from prunelib.errors import ArtefactError
-from prunelib.report.findings_table import COLUMNS as FINDING_COLUMNS
-from prunelib.report.findings_table import findings_rows
-from prunelib.report.judge import OUTCOME_COLUMNS, judge, outcome_rows
+from prunelib.report.claims.judge import OUTCOME_COLUMNS, judge, outcome_rows
+from prunelib.report.findings.table import COLUMNS as FINDING_COLUMNS
+from prunelib.report.findings.table import findings_rows
 from prunelib.report.modes import COLUMNS as MODE_COLUMNS
 from prunelib.report.modes import modes
 from prunelib.report.progress import STATES, progress
 from prunelib.report.reference import Reference
-from prunelib.report.scorecard import COLUMNS as SCORECARD_COLUMNS
-from prunelib.report.scorecard import scorecard
-from prunelib.report.scorecard_points import COLUMNS as POINT_COLUMNS
-from prunelib.report.scorecard_points import points
+from prunelib.report.scorecard.points import COLUMNS as POINT_COLUMNS
+from prunelib.report.scorecard.points import points
+from prunelib.report.scorecard.score import COLUMNS as SCORECARD_COLUMNS
+from prunelib.report.scorecard.score import scorecard
 from prunelib.report.summary import SUMMARY_COLUMNS, summarise
 from prunelib.report.tables import IDENTITY, LABELS, STATUSES, as_table, read_table, write_table
 from prunelib.report.times import COLUMNS as TIME_COLUMNS

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from prunelib.report.findings_ising import NETWORKS
+from prunelib.report.findings.ising import NETWORKS
 from prunelib.report.paper_formats import FORMATS, PaperTable
+from prunelib.report.scorecard.verdicts import VERDICTS
 from prunelib.report.tables import read_table
-from prunelib.report.verdicts import VERDICTS
 from prunelib.report.words import DASH, budget_name, method_name, method_order, metric, number, shown, stem_of
 from prunelib.storage.files import write_text
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prunelib.config import PARTS
-from prunelib.report import captions
+from prunelib.report.figures import captions
 from prunelib.runs import Run
 from prunelib.workflow import resources
 from prunelib.workflow.batches import Batches, Deferred

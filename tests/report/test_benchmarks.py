@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.common import command, save
 from prunelib.errors import ArtefactError
-from prunelib.report.benchmarks import benchmarks
-from prunelib.report.page import build_page
+from prunelib.report.page.benchmarks import benchmarks
+from prunelib.report.page.build import build_page
 from tests.report.test_page import Page, read
 
 WHAT = "Time a step against a plain one: python benchmarks/some_step.py.\n\nMore."

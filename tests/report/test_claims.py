@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunelib.report.check import Check
-from prunelib.report.claims import CLAIMS
-from prunelib.report.judge import answer, decide, judge, smallest_budget, verdict
+from prunelib.report.claims.all import CLAIMS
+from prunelib.report.claims.check import Check
+from prunelib.report.claims.judge import answer, decide, judge, smallest_budget, verdict
 from prunelib.report.tables import read_table
 from tests.report.trees import table_of
 

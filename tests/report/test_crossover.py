@@ -11,9 +11,9 @@ import pytest
 from prunelib import registry
 from prunelib.config import read
 from prunelib.report.crossover import NOT_APPLICABLE, advice, crossover, seconds_to_find
-from prunelib.report.figures_crossover import crossover_methods, fronts, pareto
-from prunelib.report.figures_pictures import error_map
-from prunelib.report.page_crossover import absent_table, crossover_tables
+from prunelib.report.figures.crossover import crossover_methods, fronts, pareto
+from prunelib.report.figures.pictures import error_map
+from prunelib.report.page.crossover import absent_table, crossover_tables
 from prunelib.report.times import time_rows
 from prunelib.runs import Grid
 from tests.report.trees import table_of

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from prunelib.errors import ArtefactError
-from prunelib.report import captions
-from prunelib.report.figures import FIGURES, Results, draw_figures
-from prunelib.report.figures_pictures import detailed_crop
-from prunelib.report.figures_published import oes_published, read_reference
+from prunelib.report.figures import captions
+from prunelib.report.figures.draw import FIGURES, Results, draw_figures
+from prunelib.report.figures.pictures import detailed_crop
+from prunelib.report.figures.plots import MAX_PANELS, panels, style
+from prunelib.report.figures.published import oes_published, read_reference
 from prunelib.report.histories import frame_of, read_histories
 from prunelib.report.layers import read_layers
-from prunelib.report.plots import MAX_PANELS, panels, style
 from prunelib.report.structures import read_structures
 from prunelib.report.tables import read_table
 from prunelib.runs import Run

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from prunelib.report.figures_energy import ising_energy
+from prunelib.report.figures.energy import ising_energy
 from prunelib.report.tables import read_table
 from tests.report.trees import table_of
 

@@ -3,8 +3,8 @@
 import pytest
 
 from prunelib.errors import ArtefactError
-from prunelib.report.figures_isomorphic import isomorphic_scores, isomorphic_widths
-from prunelib.report.plots import style
+from prunelib.report.figures.isomorphic import isomorphic_scores, isomorphic_widths
+from prunelib.report.figures.plots import style
 from prunelib.report.structures import read_structures
 from prunelib.runs import Run
 from tests.report.trees import write_isomorphic, write_structure

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from prunelib.report.figures_published import oes_layers
-from prunelib.report.findings import findings
+from prunelib.report.figures.published import oes_layers
+from prunelib.report.findings.gather import findings
 from prunelib.report.layers import COLUMNS
 from tests.report.trees import table_of
 

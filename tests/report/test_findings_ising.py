@@ -1,6 +1,6 @@
 """Findings about the published energies: shares near one half, rows F and P, cells that can't be right."""
 
-from prunelib.report.findings import findings
+from prunelib.report.findings.gather import findings
 from tests.report.trees import table_of
 
 RUN = {"paper": "ising", "task": "classify-digits", "model": "resnet-tiny", "method": "ising", "budget": "full"}

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from prunelib.report.findings import findings
-from prunelib.report.findings_table import COLUMNS, findings_rows, read_findings
+from prunelib.report.findings.gather import findings
+from prunelib.report.findings.table import COLUMNS, findings_rows, read_findings
 from prunelib.report.tables import write_table
 from tests.report.trees import table_of
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from prunelib.report import published
-from prunelib.report.captions import CAPTIONS
-from prunelib.report.page import TEMPLATES
+from prunelib.report.figures.captions import CAPTIONS
+from prunelib.report.page.build import TEMPLATES
 from prunelib.report.papers import PARTS
 from prunelib.report.tables import read_table
 from prunelib.report.words import METRICS, duration, number

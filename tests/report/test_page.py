@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from prunelib.report import sections
-from prunelib.report.claims import CLAIMS
-from prunelib.report.judge import Result
+from prunelib.report.claims.all import CLAIMS
+from prunelib.report.claims.judge import Result
+from prunelib.report.page import sections
 from prunelib.report.tables import read_table
 from prunelib.report.words import METRICS, shown
 from tests.report.trees import collected, drawn, write_crossover, write_expanders

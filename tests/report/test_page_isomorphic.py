@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from prunelib.report.modes import COLUMNS, modes
-from prunelib.report.page_isomorphic import modes_tables, speed_tables
+from prunelib.report.page.isomorphic import modes_tables, speed_tables
 from prunelib.report.tables import write_table
 from tests.report.trees import table_of
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from prunelib.report.paired import ALPHA, flip_p, is_above, limits, paired, t_p
+from prunelib.report.claims.paired import ALPHA, flip_p, is_above, limits, paired, t_p
 
 DIFFERENCES = [0.4, 1.1, -0.2, 0.9, 0.7, 0.5]
 SOME = st.lists(st.integers(-30, 30), min_size=2, max_size=9)

@@ -11,9 +11,9 @@ import yaml
 
 from prunelib.errors import ConfigError
 from prunelib.masks.mask import Mask
-from prunelib.report.page import build_page
+from prunelib.report.page.build import build_page
+from prunelib.report.page.recorded import recorded
 from prunelib.report.record import record
-from prunelib.report.recorded import recorded
 from prunelib.report.structures import read_structures
 from prunelib.runs import Run
 from prunelib.storage.files import sha256

@@ -6,10 +6,10 @@ import yaml
 
 from prunelib.config import load
 from prunelib.report import published
-from prunelib.report.judge import judge
-from prunelib.report.scorecard import COLUMNS, scorecard
-from prunelib.report.scorecard_values import SAME_METHOD
-from prunelib.report.verdicts import VERDICTS
+from prunelib.report.claims.judge import judge
+from prunelib.report.scorecard.score import COLUMNS, scorecard
+from prunelib.report.scorecard.values import SAME_METHOD
+from prunelib.report.scorecard.verdicts import VERDICTS
 from prunelib.runs import Grid
 from tests.report.trees import table_of
 

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from prunelib.report import published
-from prunelib.report.scorecard_points import COLUMNS, points
-from prunelib.report.verdicts import VERDICTS
+from prunelib.report.scorecard.points import COLUMNS, points
+from prunelib.report.scorecard.verdicts import VERDICTS
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from prunelib.report.figures import draw_figures
-from prunelib.report.page import build_page
+from prunelib.report.figures.draw import draw_figures
+from prunelib.report.page.build import build_page
 from prunelib.report.tables import STATUSES
 from tests.report.test_page import read
 from tests.report.trees import collected, write_run

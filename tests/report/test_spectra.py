@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from prunelib.report.claims import CLAIMS
-from prunelib.report.figures import draw_figures
-from prunelib.report.judge import decide
+from prunelib.report.claims.all import CLAIMS
+from prunelib.report.claims.judge import decide
+from prunelib.report.figures.draw import draw_figures
 from prunelib.report.spectra import correlations, partial, spearman
 from prunelib.report.tables import read_table
 from tests.report.trees import table_of

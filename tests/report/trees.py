@@ -10,9 +10,9 @@ import pandas as pd
 
 from prunelib.report.collect import TABLES as COMPUTED
 from prunelib.report.collect import collect
-from prunelib.report.figures import draw_figures
+from prunelib.report.figures.draw import draw_figures
 from prunelib.report.layers import MASK
-from prunelib.report.page import build_page
+from prunelib.report.page.build import build_page
 from prunelib.report.tables import IDENTITY, as_table
 from prunelib.runs import Run
 from prunelib.seeds import numpy_generator

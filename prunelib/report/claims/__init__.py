@@ -1,0 +1,1 @@
+"""What the papers claim, as comparisons between runs, and the tests that decide them."""
