@@ -10,9 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prunelib import __version__
 from prunelib.report.claims.judge import judge
 from prunelib.report.page import sections
-from prunelib.report.page.tables import data_uri, runs_table
 from prunelib.report.page.benchmarks import benchmarks
 from prunelib.report.page.recorded import recorded
+from prunelib.report.page.tables import data_uri, runs_table
 from prunelib.report.papers import PARTS
 from prunelib.report.tables import read_table
 from prunelib.storage.files import write_text
