@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX UV_TORC
 # Every job is a process of its own: without bytecode on disk each one would compile torch again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all setup test test-cluster lint format lock clean help
+.PHONY: all setup test test-cluster fuzz lint format lock clean help
 .DEFAULT_GOAL := all
 
 all: setup  ## set up, then regenerate every result and the report with profiles/default (the default goal)
@@ -29,6 +29,9 @@ test: setup  ## set up, then run the tests; ARGS="-m 'not slow'" for the fast on
 
 test-cluster: setup  ## test the pipeline on a SLURM that the tests bring up; INSTALL=1 installs its Debian packages
 	@PRUNELIB_INSTALL_SLURM=$(INSTALL) "$(BIN)/pytest" -s -m cluster tests/cluster $(ARGS)
+
+fuzz: setup  ## feed every reader with 100 000 hostile inputs (an hour); ARGS="zip --inputs 1000" for one, for fewer
+	@"$(BIN)/python" -m tests.fuzz $(ARGS)
 
 setup:  ## create or complete the environment (.venv, or PRUNELIB_VENV)
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -66,4 +69,4 @@ help:  ## show this list
 	@echo "  PYTHON=...         interpreter to set up with (3.11 or newer)"
 	@echo "  PRUNELIB_VENV=...  where the environment lies (default .venv)"
 	@echo "  CORES=...          cores for make (default: all, or what a profile named in ARGS says)"
-	@echo "  ARGS=...           more arguments for snakemake or pytest, e.g. make ARGS='-n' or make ARGS='oes report'"
+	@echo "  ARGS=...           more arguments for snakemake, pytest, the fuzzer: make ARGS='-n', make ARGS='oes report'"

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import prunelib
 from prunelib.errors import DataError
-from prunelib.storage.files import sha256
+from prunelib.storage.files import cache, sha256
 
 TIMEOUT = 30.0  # seconds without a byte
 PAUSES = (1.0, 4.0, 15.0)  # seconds before each further attempt
@@ -74,11 +74,6 @@ def is_url(location: str) -> bool:
 def shown(location: str) -> str:
     """Return a location as it may be printed and recorded: an address without its query, which may hold a key."""
     return location.split("?")[0] if is_url(location) else location
-
-
-def cache() -> Path:
-    """Return the directory of downloads: PRUNELIB_CACHE, or ~/.cache/prunelib."""
-    return Path(os.environ.get("PRUNELIB_CACHE") or Path.home() / ".cache" / "prunelib")
 
 
 def obtain(remote: Remote, mirror: str | None = None) -> Path:

@@ -16,6 +16,14 @@ from prunelib.errors import ArtefactError
 _checks: list[Callable[[], None]] = []
 
 
+def cache() -> Path:
+    """Return the directory of downloads and of what libraries keep from one process to the next.
+
+    It is PRUNELIB_CACHE, or ~/.cache/prunelib.
+    """
+    return Path(os.environ.get("PRUNELIB_CACHE") or Path.home() / ".cache" / "prunelib")
+
+
 @contextmanager
 def checked_by(check: Callable[[], None]) -> Iterator[None]:
     """Call ``check`` before any file gets its name in the block: when it raises, the file stays as it was."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from prunelib.errors import PrunelibError
 from prunelib.report.progress import FAILED
-from prunelib.storage.files import write_json
+from prunelib.storage.files import cache, write_json
 from prunelib.storage.identity import digest
 from prunelib.storage.lease import Lease
 from prunelib.storage.provenance import code
@@ -87,6 +87,8 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(snakemake.threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with suppress(RuntimeError):  # there is no home directory
+        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))  # it would write elsewhere in the home
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     stubbed = stub and snakemake.config.get("mode") == "stub"
     at = Place(log)

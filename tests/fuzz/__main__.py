@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", help=f"default: all; {', '.join(known)}")
     parser.add_argument("--inputs", type=int, default=100_000, help="per target (default %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=240.0, help="of CPU time per target at most (default %(default)g)"
+        "--seconds", type=float, default=600.0, help="of CPU time per target at most (default %(default)g)"
     )
     parser.add_argument("--seed", type=int, default=0, help="other inputs")
     parser.add_argument("--keep", type=Path, help="a directory for the inputs of what was found")

@@ -70,6 +70,11 @@ def test_cluster_tests_run_by_themselves_and_install_only_when_told():
     assert commands("test-cluster", "INSTALL=1")[-1].startswith("PRUNELIB_INSTALL_SLURM=1 ")
 
 
+def test_fuzz_takes_readers_and_inputs():
+    assert commands("fuzz")[-1] == '".venv/bin/python" -m tests.fuzz '
+    assert commands("fuzz", "ARGS=zip --inputs 1000")[-1] == '".venv/bin/python" -m tests.fuzz zip --inputs 1000'
+
+
 def test_the_workflow_of_the_repository_host_lints_tests_and_tests_on_a_cluster():
     jobs = yaml.safe_load((TOP / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     steps = {step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
