@@ -8,6 +8,7 @@ from anybody: a name in one is only ever read, and never outside the tree unless
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from prunelib.workflow.records import SUFFIX, read, whole
 # What is in a tree beside results: unfinished work, its bookkeeping, what jobs printed, recorded runs of other trees.
 BESIDE = ("batches", "benchmarks", "checkpoints", "finished", "logs", "reference", "README.md")
 REMEMBERED = 4096  # records of parents that are kept in memory
+UNREAL = ("/proc/", "/sys/")  # where Linux has files without an end, which a record may name
 Kind = Literal["changed", "missing", "stale", "record", "unrecorded"]
 
 
@@ -90,9 +92,9 @@ class Verifier:
                 yield Finding("record", record, f"says that '{name}' was made, which is not below results/")
                 continue
             known.add(path) if path.parent == record.parent else self._elsewhere.add(path)
-            if not path.is_file():
+            if (found := self._hash(path)) is None:
                 yield Finding("missing", path, f"{record.name} says that {content['step']} made it")
-            elif self._hash(path) != digest:
+            elif found != digest:
                 yield Finding("changed", path, f"other bytes than {content['step']} wrote ({record.name})")
 
     def _inputs(self, record: Path, content: dict[str, Any]) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ class Verifier:
             path = self._inside(name)
             if path is None:
                 yield Finding("record", record, f"names '{name}' as a job before it, which is not below results/")
-            elif not path.is_file():
+            elif _size(path) is None:
                 if path not in self._gone:
                     yield Finding("missing", path, f"{content['job']} was made from what it is the record of")
                 self._gone.add(path)
@@ -111,10 +113,7 @@ class Verifier:
                     yield Finding("stale", record, f"{path} has changed since; make it again")
         for name, digest in content["inputs"].items():
             path = self._inside(name) or self._outside(name)
-            if name in made:
-                now: str | None = made[name]
-            else:
-                now = self._digest(path) if path.is_file() else None  # not there any more, and nobody's result
+            now = made[name] if name in made else self._digest(path)
             if now not in (None, digest):
                 yield Finding("stale", record, f"was made from another {path} than is there; make it again")
 
@@ -132,10 +131,26 @@ class Verifier:
         found = whole(path)
         return (found["digest"], found["outputs"]) if found else None
 
-    def _hash(self, path: Path) -> str:
-        size = path.stat().st_size
+    def _hash(self, path: Path) -> str | None:
+        """Return a file's checksum; None when there is none, or none that can be read."""
+        size = _size(path)
+        if size is None:
+            return None
+        try:
+            found = sha256(path)
+        except OSError:
+            return None
         self.count.files += 1
         self.count.bytes += size
-        found = sha256(path)
         self.step(size)
         return found
+
+
+def _size(path: Path) -> int | None:
+    """Return a file's size; None when it is missing, none that can be read to an end, or has a name that can't be."""
+    try:
+        place = os.path.realpath(path)
+        found = os.stat(place)
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) and not place.startswith(UNREAL) else None

@@ -47,7 +47,13 @@ class Target:
 
 def all_targets() -> dict[str, Target]:
     """Return every target by name."""
-    from tests.fuzz import targets_data, targets_hdf5, targets_models, targets_pictures, targets_storage, targets_text
+    from tests.fuzz import targets_data as data
+    from tests.fuzz import targets_hdf5 as hdf5
+    from tests.fuzz import targets_models as models
+    from tests.fuzz import targets_pictures as pictures
+    from tests.fuzz import targets_records as records
+    from tests.fuzz import targets_storage as storage
+    from tests.fuzz import targets_text as text
 
-    rooms = (targets_data, targets_pictures, targets_storage, targets_hdf5, targets_models, targets_text)
+    rooms = (data, pictures, storage, hdf5, models, text, records)
     return {target.name: target for room in rooms for target in room.TARGETS}
