@@ -94,6 +94,7 @@ class Settings(Strict):
     mode: Literal["real", "stub"] = "real"
     partial: Flag = False  # report whatever runs there are, below results/partial, and make none
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: Flag = False  # only kernels that give the same bits every time, an error where torch has none
     threads: Count = 1
     processes: Count = 1  # of one training whose recipe has a micro_batch; each takes a GPU where there are any
     checkpoint_seconds: Positive = 60.0

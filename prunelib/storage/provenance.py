@@ -32,12 +32,15 @@ PACKAGES = (
     "torchvision",
 )
 HOME = Path(prunelib.__file__).parent
+# In the environment of jobs, and of what they start, that may use only kernels that always give the same bits.
+DETERMINISTIC = "PRUNELIB_DETERMINISTIC"
 
 
 def provenance(inputs: Mapping[str, str | Path]) -> dict[str, Any]:
     """Return plain types: prunelib, commit, dirty, python, packages, machine and the sha256 of each input file by name.
 
-    Nothing is imported to find a version; ``gpu`` and ``threads`` (torch's) are None unless torch is already imported.
+    Nothing is imported to find a version; ``gpu``, ``threads`` (torch's) and ``deterministic`` (whether torch may only
+    use kernels that always give the same bits) are None unless torch is already imported.
     ``commit`` and ``dirty`` are None when this code does not lie in a git checkout of its own.
     """
     return {
@@ -111,6 +114,7 @@ def _cpu() -> str:
 def _torch() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
-        return {"threads": None, "gpu": None}
+        return {"threads": None, "gpu": None, "deterministic": None}
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"threads": torch.get_num_threads(), "gpu": gpu}
+    strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+    return {"threads": torch.get_num_threads(), "gpu": gpu, "deterministic": strict}

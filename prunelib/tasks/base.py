@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from prunelib import registry
 from prunelib.errors import ConfigError
 from prunelib.masks.liveness import Liveness, liveness
 from prunelib.masks.mask import Mask
+from prunelib.storage.provenance import DETERMINISTIC
 
 FACTS = {"classes": "classes", "in_channels": "channels"}  # arguments of builders, and a task's names for them
 PROBE = 8  # images of a batch that are enough to see whether a network is alive
@@ -57,14 +59,18 @@ def facts(task: Task, builder: str) -> dict[str, int]:
 def use_device(name: str | torch.device) -> torch.device:
     """Return the device for "auto" (a GPU where there is one), "cpu" or "cuda"; raises ConfigError without that GPU.
 
-    On a GPU, kernels that give the same bits every time are chosen where torch has them.
+    On a GPU, kernels that give the same bits every time are chosen where torch has them. With ``DETERMINISTIC`` in the
+    environment there are no others on any device: torch raises RuntimeError for an operation that has none.
     """
     name = str(name)
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device: got '{name}', but torch finds no GPU here. Allowed: auto, cpu.")
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    strict = DETERMINISTIC in os.environ
+    if strict or device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=not strict)
+    if strict:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return device
 
 

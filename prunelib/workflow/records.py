@@ -123,7 +123,13 @@ def supersede(path: Path, record: Mapping[str, Any]) -> None:
 
 def execution(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
     """Return how a job was executed: what of a configuration changes no result, or only its last digits."""
-    return {"threads": threads, **{name: config.get(name, default) for name, default in EXECUTION.items()}}
+    chosen = {name: config.get(name, default) for name, default in EXECUTION.items()}
+    return {"threads": threads, **chosen, "deterministic": deterministic(config)}
+
+
+def deterministic(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration, as Snakemake read it, wants no kernels but those that always give the same bits."""
+    return config.get("deterministic") in (True, "true")
 
 
 def _texts(value: Any) -> bool:

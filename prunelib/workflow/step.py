@@ -24,11 +24,11 @@ from prunelib.report.progress import FAILED
 from prunelib.storage.files import cache, write_json
 from prunelib.storage.identity import digest
 from prunelib.storage.lease import Lease
-from prunelib.storage.provenance import code
+from prunelib.storage.provenance import DETERMINISTIC, code
 from prunelib.workflow.digest import SCRIPTS, modules, used_by
 from prunelib.workflow.finished import kept
 from prunelib.workflow.paths import LOGS, Place
-from prunelib.workflow.records import Begun, execution, record_of, supersede, write
+from prunelib.workflow.records import Begun, deterministic, execution, record_of, supersede, write
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 FULL, REFUSED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -84,11 +84,7 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
     except OSError as error:
         os.write(terminal, f"{explain(error, snakemake.resources)}\n".encode())
         sys.exit(1)
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(snakemake.threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with suppress(RuntimeError):  # there is no home directory
-        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))  # it would write elsewhere in the home
+    _tell_libraries(snakemake.config, snakemake.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     stubbed = stub and snakemake.config.get("mode") == "stub"
     at = Place(log)
@@ -110,6 +106,18 @@ def run(snakemake: Any, main: Callable[[Step], None], stub: bool = True) -> None
             write_json(at(todo["stamp"]), {"digest": params["digest"], "runs": [one["name"] for one in todo["runs"]]})
     if not good:
         sys.exit(1)
+
+
+def _tell_libraries(config: Mapping[str, Any], threads: int) -> None:
+    """Set what libraries read from the environment, in this process and those that it starts."""
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with suppress(RuntimeError):  # there is no home directory
+        os.environ.setdefault("MPLCONFIGDIR", str(cache() / "matplotlib"))  # it would write elsewhere in the home
+    os.environ.pop(DETERMINISTIC, None)  # the configuration alone decides
+    if deterministic(config):
+        os.environ[DETERMINISTIC] = "1"
 
 
 @dataclass
@@ -242,6 +250,8 @@ def explain(error: Exception, resources: Any) -> str:
         return f"Out of memory: raise mem_mb above {resources.get('mem_mb')} for this rule."
     if isinstance(error, OSError) and (error.errno in FULL or "errno = 28" in str(error)):  # as HDF5 says it
         return f"The disk is full ({error.filename or ''}). Nothing half-written is left; free space and run again."
+    if "does not have a deterministic implementation" in str(error):
+        return f"deterministic: {error.args[0].split('. ')[0]}. Leave deterministic out, or take device: cpu."
     if isinstance(error, OSError) and error.errno in REFUSED:
         return f"{error.filename}: can't be written to ({error.strerror}). Nothing is lost; allow it and run again."
     return f"Unexpected {type(error).__name__}: {error}"

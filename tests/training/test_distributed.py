@@ -16,6 +16,7 @@ import torch
 from prunelib.errors import ArtefactError, ConfigError
 from prunelib.masks.mask import Mask
 from prunelib.storage.checkpoint import Checkpointer
+from prunelib.storage.provenance import DETERMINISTIC
 from prunelib.storage.weights import load_weights
 from prunelib.tasks.base import prunable
 from prunelib.tasks.classify import Classify
@@ -147,13 +148,16 @@ def _arguments(data: Path, folder: Path, **changes):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_torchrun_trains_a_run_in_two_processes(data, tmp_path):
+def test_torchrun_trains_a_run_in_two_processes(data, tmp_path, monkeypatch):
     train_run(**_arguments(data, tmp_path / "one"))
-    train_run(**_arguments(data, tmp_path / "two"), processes=8)
+    with monkeypatch.context() as patched:
+        patched.setenv(DETERMINISTIC, "1")  # which the workers hear
+        train_run(**_arguments(data, tmp_path / "two"), processes=8)
     one, two = (load_weights(tmp_path / name / "weights") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
-    timings = [json.loads((tmp_path / name / "metrics").read_text())["timing"] for name in ("one", "two")]
-    assert [timing["processes"] for timing in timings] == [1, 4]  # a batch of four parts has no use for more
+    metrics = [json.loads((tmp_path / name / "metrics").read_text()) for name in ("one", "two")]
+    assert [found["provenance"]["machine"]["deterministic"] for found in metrics] == [False, True]
+    assert [found["timing"]["processes"] for found in metrics] == [1, 4]  # a batch of four parts has no use for more
     assert not (tmp_path / "two" / "checkpoints").exists()
     (tmp_path / "torn.h5").write_bytes(b"torn")
     with pytest.raises(ArtefactError, match=r"torn\.h5"):  # a worker's error, in its own words
