@@ -39,7 +39,7 @@ def test_pictures_are_cleaned_by_the_real_steps(checkout: Checkout) -> None:
     write_picture(checkout.path / "pictures" / "my cat (1).png")
     checkout.snakemake(*arguments)
     folder = checkout.path / "results" / "denoised" / "my cat (1)"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, f"{FILES[0]}.provenance.json"])
     assert Image.open(folder / "denoised.png").size == (30, 24)
     record = json.loads((folder / "record.json").read_text())
     assert record["request"]["settings"]["method"]["options"]["steps"] == 10
