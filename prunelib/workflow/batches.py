@@ -207,12 +207,29 @@ def _tail(run: Run) -> str:
 
 
 def _pattern(paths: Iterable[str]) -> str:
-    """Return a regular expression of exactly these paths, shared beginnings written once so that it matches quickly."""
-    below: dict[str, list[str]] = defaultdict(list)
+    """Return a regular expression of exactly these paths, as short as it gets: Snakemake compiles one per output."""
+    below: dict[str, set[str]] = defaultdict(set)
     for whole in paths:
         first, _, rest = whole.partition("/")
-        below[first].append(rest)
-    alternatives = [
-        re.escape(first) + (f"/{_pattern(rests)}" if any(rests) else "") for first, rests in sorted(below.items())
-    ]
-    return alternatives[0] if len(alternatives) == 1 else f"(?:{'|'.join(alternatives)})"
+        below[first].add(rest)
+    same: dict[frozenset[str], set[str]] = defaultdict(set)
+    for first, rests in below.items():
+        same[frozenset(rests)].add(first)
+    found = [_words(firsts) + (f"/{_pattern(rests)}" if any(rests) else "") for rests, firsts in same.items()]
+    return _either(sorted(found))
+
+
+def _words(words: set[str]) -> str:
+    """Return a regular expression of exactly these words, what they begin with written once."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for word in words - {""}:
+        below[word[0]].add(word[1:])
+    same: dict[str, str] = defaultdict(str)
+    for first, rests in sorted(below.items()):
+        same[_words(rests)] += re.escape(first)
+    found = [(f"[{firsts}]" if len(firsts.replace("\\", "")) > 1 else firsts) + rest for rest, firsts in same.items()]
+    return f"(?:{'|'.join(found)})?" if found and "" in words else _either(found)
+
+
+def _either(patterns: list[str]) -> str:
+    return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})" if patterns else ""
