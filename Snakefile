@@ -39,5 +39,5 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        wanted(),
+        lambda wildcards: wanted(),
         f"{ROOT}/report/index.html",

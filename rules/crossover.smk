@@ -80,6 +80,6 @@ rule crossover_measure:
 
 rule crossover:
     input:
-        plan.wanted("crossover"),
+        lambda wildcards: plan.wanted("crossover"),
         costs.files("crossover"),
         "results/tables/crossover.csv",

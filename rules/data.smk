@@ -44,5 +44,4 @@ rule first_weights:
 # All data sets and published weights of the grid, for instance where there is a network before the rest runs without.
 rule data:
     input:
-        plan.data(),
-        plan.first_weights(),
+        lambda wildcards: plan.data() + plan.first_weights(),

@@ -87,5 +87,5 @@ for job in plan.jobs("expanders", "train"):
 
 rule expanders:
     input:
-        plan.wanted("expanders"),
+        lambda wildcards: plan.wanted("expanders"),
         "results/tables/expanders.csv",

@@ -101,6 +101,6 @@ rule isomorphic_measure:
 
 rule isomorphic:
     input:
-        plan.wanted("isomorphic"),
+        lambda wildcards: plan.wanted("isomorphic"),
         costs.files("isomorphic"),
         "results/tables/isomorphic.csv",

@@ -87,5 +87,5 @@ for job in plan.jobs("oes", "slim"):
 
 rule oes:
     input:
-        plan.wanted("oes"),
+        lambda wildcards: plan.wanted("oes"),
         "results/tables/oes.csv",

@@ -1,4 +1,5 @@
-# Tables, figures and the page, from the runs the configuration asks for.
+# Tables, figures and the page, from the runs the configuration asks for. What names every run of the grid is a function
+# here: each job on a cluster reads this file, and only the job itself, if any, asks for the list.
 from glob import glob
 
 PUBLISHED = sorted(glob("prunelib/report/published/*.csv"))
@@ -36,20 +37,33 @@ def ready(files):
 
 def records(paper=None):
     """Return the runs' small records that tables are made of, by kind, for a script that waits for all of them."""
-    names = {"metrics": plan.files("metrics.json", paper)}
-    for name in ("slim", "diagnostics", "spent"):
-        names[name] = plan.records(f"{name}.json", paper)
-    return plan.lists({name: there(files) for name, files in names.items()})
+
+    def named():
+        names = {"metrics": plan.files("metrics.json", paper)}
+        for name in ("slim", "diagnostics", "spent"):
+            names[name] = plan.records(f"{name}.json", paper)
+        return {name: there(files) for name, files in names.items()}
+
+    return plan.lists(named)
 
 
-# What figures are drawn from besides tables. A file that is not there is a run without a result.
-DRAWN = {
-    "histories": there(plan.files("history.h5")),
-    "masks": [file for file in there(plan.files("mask.h5", "oes")) if "/full/" not in file],
-    "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file],
-    "maps": there(plan.maps()),
-    "diagnostics": there(plan.records("diagnostics.json")),
-}
+def drawn():
+    """Return what figures are drawn from besides tables. A file that is not there is a run without a result."""
+    return {
+        "histories": there(plan.files("history.h5")),
+        "masks": [file for file in there(plan.files("mask.h5", "oes")) if "/full/" not in file],
+        "structures": [file for file in there(plan.files("pruned.json", "isomorphic")) if "/full/" not in file],
+        "maps": there(plan.maps()),
+        "diagnostics": there(plan.records("diagnostics.json")),
+    }
+
+
+def shown():
+    """Return these lists for a script, with the widths of recorded pruned networks."""
+    found = drawn()
+    return found | {"structures": found["structures"] + STRUCTURES}
+
+
 OTHERS = {"reference": REFERENCE, "recorded": RECORDED + BENCHMARKS}
 
 
@@ -69,7 +83,7 @@ rule collect_part:
     resources:
         **plan.resources("report"),
     params:
-        code=plan.code("collect"),
+        code=lambda wildcards: plan.code("collect"),
         files=lambda wildcards: records(wildcards.paper),
         missing=lambda wildcards: absent(plan.files("metrics.json", wildcards.paper)),
     script:
@@ -78,7 +92,7 @@ rule collect_part:
 
 rule collect:
     input:
-        ready(plan.everything()),
+        lambda wildcards: ready(plan.everything()),
         PUBLISHED,
         costs=there(costs.files()),
         reference=RECORDED + SEARCHES + BENCHMARKS,
@@ -102,9 +116,9 @@ rule collect:
     resources:
         **plan.resources("report"),
     params:
-        code=plan.code("collect"),
+        code=lambda wildcards: plan.code("collect"),
         files=records(),
-        missing=absent(plan.files("metrics.json")),
+        missing=lambda wildcards: absent(plan.files("metrics.json")),
     script:
         "../workflow_scripts/collect.py"
 
@@ -112,7 +126,7 @@ rule collect:
 rule draw_figures:
     input:
         PUBLISHED,
-        ready(file for files in DRAWN.values() for file in files),
+        lambda wildcards: ready(file for files in drawn().values() for file in files),
         STRUCTURES,
         **OTHERS,
         runs=f"{ROOT}/tables/all_runs.csv",
@@ -133,8 +147,8 @@ rule draw_figures:
     resources:
         **plan.resources("report"),
     params:
-        code=plan.code("draw_figures"),
-        files=plan.lists(DRAWN | {"structures": DRAWN["structures"] + STRUCTURES}),
+        code=lambda wildcards: plan.code("draw_figures"),
+        files=plan.lists(shown),
         directory=lambda wildcards, output: os.path.dirname(output[0]),
     script:
         "../workflow_scripts/draw_figures.py"
@@ -156,7 +170,7 @@ rule write_tables:
     resources:
         **plan.resources("report"),
     params:
-        code=plan.code("write_tables"),
+        code=lambda wildcards: plan.code("write_tables"),
         names=[*plan.parts(), "claims"],
     script:
         "../workflow_scripts/write_tables.py"
@@ -190,7 +204,7 @@ rule build_page:
     resources:
         **plan.resources("report"),
     params:
-        code=plan.code("build_page"),
+        code=lambda wildcards: plan.code("build_page"),
         scale=plan.settings.scale,
     script:
         "../workflow_scripts/build_page.py"
@@ -198,7 +212,7 @@ rule build_page:
 
 rule report:
     input:
-        wanted(),
+        lambda wildcards: wanted(),
         rules.build_page.output,
 
 
@@ -214,7 +228,7 @@ rule figures:
     resources:
         **plan.resources("report"),
     params:
-        files=plan.lists(DRAWN | OTHERS | {"structures": DRAWN["structures"] + STRUCTURES}),
+        files=plan.lists(lambda: shown() | OTHERS),
         runs=f"{ROOT}/tables/all_runs.csv",
         directory=f"{ROOT}/figures",
     script:

@@ -75,28 +75,28 @@ def _path(module: str) -> Path | None:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
 def _imports(path: Path) -> tuple[str, ...]:
     """List the prunelib names a file imports, anywhere in it; type-checking imports count, they are harmless."""
-    found = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in found if name.split(".")[0] == "prunelib" and not name.startswith(FRAME))
+    return _read(path)[0]
 
 
 @cache
 def _module_digest(module: str) -> str:
     path = _path(module)
     assert path is not None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _read(path)[1]
+
+
+@cache
+def _read(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the prunelib names that a file imports, and the digest of its syntax tree without docstrings."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body[0] = ast.Pass()
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    names = tuple(name for name in found if name.split(".")[0] == "prunelib" and not name.startswith(FRAME))
+    return names, hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -7,7 +7,7 @@ on (so that an unrelated edit reruns nothing) and are plain types. Nothing here 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,16 +101,20 @@ class Plan(Batches):
         Metrics; slim networks where channels may be dead; diagnostics of the expanders' masks, whatever method's; how
         long the crossover's masks took to find.
         """
-        files = []
-        for run in self.grid.of(paper):
-            files.append(path(run, "metrics.json"))
-            if self.slims(run):
-                files.append(path(run, "slim.json"))
-            if paper == "expanders" and self.stage(run) == "mask":
-                files.append(path(run, "diagnostics.json"))
-            if paper == "crossover" and self.stage(run) == "mask":
-                files.append(path(run, "spent.json"))
-        return files
+        if paper not in self._finished:
+            self._finished[paper] = [file for run in self.grid.of(paper) for file in self._left_by(run)]
+        return self._finished[paper]
+
+    def _left_by(self, run: Run) -> Iterator[str]:
+        yield path(run, "metrics.json")
+        if self.slims(run):
+            yield path(run, "slim.json")
+        if run.paper in ("expanders", "crossover") and self.stage(run) == "mask":
+            yield path(run, "diagnostics.json" if run.paper == "expanders" else "spent.json")
+
+    @cached_property
+    def _finished(self) -> dict[str, list[str]]:
+        return {}
 
     def files(self, name: str, paper: str | None = None) -> list[str]:
         """One file of every run, or of every run of one part of the grid."""
@@ -121,9 +125,9 @@ class Plan(Batches):
         finished = self.finished(paper) if paper else self.everything()
         return [file for file in finished if file.endswith(f"/{name}")]
 
-    def lists(self, files: dict[str, list[str]]) -> Deferred:
+    def lists(self, files: Callable[[], dict[str, list[str]]]) -> Deferred:
         """Return the param that gives a script lists of runs' files by name; its inputs say when they are there."""
-        return Deferred(lambda: files)
+        return Deferred(files)
 
     def everything(self) -> list[str]:
         """The files that say all runs of the whole grid are done."""

@@ -30,7 +30,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for function in (digest._digest, digest.closure, digest._tree, digest._imports, digest._module_digest):
+    for function in (digest._digest, digest.closure, digest._read, digest._imports, digest._module_digest):
         function.cache_clear()
 
 
