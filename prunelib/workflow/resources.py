@@ -1,15 +1,15 @@
 """What one job of each step asks of a machine, from the size of its run: threads, memory, time, GPUs.
 
-This is the only place that knows. A job asks for what the benchmark of the same run, or of its other seeds, measured
-here (results/benchmarks); where there is none, for what a run of its length needs at the slowest rate that was recorded
-(results/reference). Every further attempt asks for as much again.
+This is the only place that knows. A job asks for what the record of the same run, or of its other seeds, measured here
+(beside the results, also of runs that shared a job); where there is none, for what a run of its length needs at the
+slowest rate that was recorded (results/reference). Every further attempt asks for as much again.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 from prunelib.config import Settings
 from prunelib.recipes import useful_processes
 from prunelib.runs import Grid, Run
-from prunelib.workflow.batches import KINDS
+from prunelib.workflow.batches import KINDS, OF_PAPER
+from prunelib.workflow.paths import RUNS
+from prunelib.workflow.records import SUFFIX
 
 # Memory in MB, run time in minutes of a job whose length nothing tells, whether a GPU helps.
 RESOURCES = {
@@ -43,7 +45,8 @@ MINUTES_PER_STEP, MINUTES_PER_EPOCH = 0.027, 6.7
 MARGIN = 3  # on measured times: other machines are slower, and a file system can be busy
 MEMORY_MARGIN = 1.5
 SHORTEST, LONGEST = 30, 1440  # minutes; a day is what most partitions allow, and a training goes on where it was
-Measured = tuple[float, float]  # seconds, MB
+COMPARED = ("task", "model", "method", "recipe")  # settings that say how long a job takes, as far as it has them
+Measured = tuple[float, float]  # MB, minutes
 
 
 def threads(settings: Settings, step: str, recipes: Iterable[str]) -> int:
@@ -73,7 +76,7 @@ class Resources:
     def __init__(self, grid: Grid) -> None:
         """Remember the grid."""
         self.grid, self.settings = grid, grid.settings
-        self._sizes: dict[tuple[str, Run], tuple[int, int]] = {}
+        self._sizes: dict[tuple[str, ...], Measured] = {}
 
     @cached_property
     def recipes(self) -> set[str]:
@@ -86,38 +89,34 @@ class Resources:
         runs: tells from wildcards the runs that a job does one after another; without it the job belongs to none.
         """
         members = runs or (lambda wildcards: ())
+        gpu, processes = gpus(self.settings, step, self.recipes), _processes(self.settings, step, self.recipes)
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
-            return attempt * self._base(step, members(wildcards))[0]
+            """Memory of the largest of its runs."""
+            largest = max((self.of_run(step, run)[0] for run in members(wildcards)), default=RESOURCES[step]["mem_mb"])
+            return attempt * (int(largest) + (GPU_MB if gpu else 0)) * processes
 
         def runtime(wildcards: Any, attempt: int) -> int:
-            return attempt * self._base(step, members(wildcards))[1]
+            """Minutes of all of its runs."""
+            minutes = sum(self.of_run(step, run)[1] for run in members(wildcards)) or RESOURCES[step]["runtime"]
+            return attempt * min(LONGEST, max(SHORTEST, math.ceil(minutes)))
 
-        return {"mem_mb": mem_mb, "runtime": runtime, "gpu": gpus(self.settings, step, self.recipes)}
+        return {"mem_mb": mem_mb, "runtime": runtime, "gpu": gpu}
 
-    def _base(self, step: str, runs: Sequence[Run]) -> tuple[int, int]:
-        """Memory of the largest and minutes of all runs of a job, at its first attempt."""
-        sizes = [self._size(step, run) for run in runs] or [(RESOURCES[step]["mem_mb"], RESOURCES[step]["runtime"])]
-        processes = _processes(self.settings, step, self.recipes)
-        beside = GPU_MB if gpus(self.settings, step, self.recipes) else 0
-        memory, minutes = max(memory for memory, _ in sizes), sum(minutes for _, minutes in sizes)
-        return (memory + beside) * processes, min(LONGEST, minutes)
+    def of_run(self, step: str, run: Run) -> Measured:
+        """Return memory in MB and minutes of one process of a step of a run, as measured or by its length.
 
-    def _size(self, step: str, run: Run) -> tuple[int, int]:
-        if (step, run) not in self._sizes:  # Snakemake asks for memory and time apart, and again
-            self._sizes[step, run] = self.of_run(step, run)
-        return self._sizes[step, run]
+        Seeds do not differ, and Snakemake asks for memory and time apart, and again: each is looked at once.
+        """
+        labels = (step, run.paper, run.task, run.model, run.method, run.budget, self.grid.plan(run).recipe)
+        if labels not in self._sizes:
+            self._sizes[labels] = self._measured(step, run) or self._by_length(step, run)
+        return self._sizes[labels]
 
-    def of_run(self, step: str, run: Run) -> tuple[int, int]:
-        """Return memory in MB and minutes of one process of a step of a run, as measured or by its length."""
-        memory = RESOURCES[step]["mem_mb"]
-        if (measured := self._measured(step, run)) is None:
-            steps, epochs = self._length(step, run)
-            by_length = MARGIN * (steps * MINUTES_PER_STEP + epochs * MINUTES_PER_EPOCH)
-            return memory, _clamp(by_length) if by_length else RESOURCES[step]["runtime"]
-        seconds, megabytes = measured
-        rounded = 500 * math.ceil(MEMORY_MARGIN * megabytes / 500)
-        return max(memory, rounded), _clamp(MARGIN * seconds / 60)
+    def _by_length(self, step: str, run: Run) -> Measured:
+        steps, epochs = self._length(step, run)
+        minutes = MARGIN * (steps * MINUTES_PER_STEP + epochs * MINUTES_PER_EPOCH)
+        return RESOURCES[step]["mem_mb"], minutes or RESOURCES[step]["runtime"]
 
     def _length(self, step: str, run: Run) -> tuple[int, int]:
         """How many optimizer steps and epochs a step of a run takes, as far as its settings tell."""
@@ -127,35 +126,33 @@ class Resources:
         return getattr(recipe, "steps", 0), getattr(recipe, "epochs", 0)
 
     def _measured(self, step: str, run: Run) -> Measured | None:
-        """Seconds and MB of the widest job that did the same, or None."""
-        if step == "find_mask" and any(self._length(step, run)):
-            return None  # no record beside the benchmark says how many steps it took
-        found = [
-            _numbers(row)
-            for name, kind in KINDS.items()
-            if kind.step == step
-            for file in Path("results/benchmarks", run.path).parent.glob(f"seed*/{name}.tsv")
-            if self._comparable(run, file.parent.name)
-            for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t")
-        ]
-        seconds, megabytes = zip(*found, strict=True) if found else ((), ())
-        return (max(seconds), max(megabytes)) if found else None
-
-    def _comparable(self, run: Run, seed: str) -> bool:
-        """Whether the run that was measured is no stand-in and was trained by the recipe of today."""
+        """MB and minutes, with their margins, of the widest job that did the same for one of the seeds, or None."""
+        directory = os.path.dirname(f"{RUNS}/{run.path}")
         try:
-            record = json.loads(Path("results/runs", run.path).parent.joinpath(seed, "metrics.json").read_text())
-            recipe = self.settings.recipes[self.grid.plan(run).recipe].model_dump(mode="json")
-            return "stub" not in record["provenance"] and record["settings"]["recipe"] == recipe
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            seeds = os.listdir(directory)
+        except OSError:
+            return None
+        wanted = json.loads(json.dumps(self.grid.describe(run), default=str))  # as records say it
+        files = [f"{directory}/{seed}/{kind}{SUFFIX}" for seed in seeds for kind in _kinds(step)]
+        found = [measured for file in files if (measured := _read(file, wanted))]
+        if not found:
+            return None
+        megabytes, seconds = map(max, zip(*found, strict=True))
+        memory = 500 * math.ceil(MEMORY_MARGIN * megabytes / 500)
+        return max(RESOURCES[step]["mem_mb"], memory), MARGIN * seconds / 60
 
 
-def _numbers(row: dict[str, str]) -> Measured:
-    """Seconds and MB of one line of a benchmark; what it could not measure is 0."""
-    seconds, megabytes = (0.0 if row[key] in ("-", "NA", "") else float(row[key]) for key in ("s", "max_rss"))
-    return seconds, megabytes
+def _kinds(step: str) -> set[str]:
+    """The kinds of jobs that do a step, as their records are named."""
+    return {kind for kinds in OF_PAPER.values() for kind in kinds if KINDS[kind].step == step}
 
 
-def _clamp(minutes: float) -> int:
-    return min(LONGEST, max(SHORTEST, math.ceil(minutes)))
+def _read(file: str, wanted: dict[str, Any]) -> Measured | None:
+    """MB and seconds of a job by its record; None where there is none, or one of a stand-in or of other settings."""
+    try:
+        record = json.loads(Path(file).read_text(encoding="utf-8"))
+        settings = record["settings"]["settings"]
+        same = all(settings.get(key, wanted[key]) == wanted[key] for key in COMPARED)
+        return (float(record["peak_rss_mb"]), float(record["wall_s"])) if same and not record["stub"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -14,8 +14,10 @@ import yaml
 
 from prunelib.runs import Run
 from prunelib.workflow import resources
+from prunelib.workflow.batches import KINDS
 from prunelib.workflow.plan import Plan
 from tests.test_config import SMALL
+from tests.workflow.harness import CONFIG, Asked, Tree
 
 ROOT = Path(__file__).parents[2]
 RUN = Run("expanders", "classify", "net", "dense", "full", 0)
@@ -42,15 +44,13 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def measure(seconds: float, megabytes: float, recipe: dict[str, Any], name: str = "train", **more: Any) -> None:
-    """Leave a benchmark of another seed, and its record."""
-    for room, file, text in (
-        ("benchmarks", f"{name}.tsv", f"s\tmax_rss\n{seconds}\t{megabytes}\n"),
-        ("runs", "metrics.json", json.dumps({"settings": {"recipe": recipe}, "provenance": more})),
-    ):
-        folder = Path("results", room, RUN.path).parent / "seed7"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(text)
+def measure(seconds: Any, megabytes: Any, found: Plan, kind: str = "train", stub: bool = False) -> None:
+    """Leave the record of a job of another seed, as it was planned then."""
+    settings = found.params_of(RUN, KINDS[kind].step)["settings"]
+    record = {"stub": stub, "settings": {"settings": settings}, "wall_s": seconds, "peak_rss_mb": megabytes}
+    folder = Path("results/runs", RUN.path).parent / "seed7"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{kind}.provenance.json").write_text(json.dumps(record))
 
 
 def test_minutes_follow_the_length_between_half_an_hour_and_a_day() -> None:
@@ -70,9 +70,12 @@ def test_a_job_that_names_no_run_asks_for_what_its_step_needs() -> None:
 
 def test_runs_that_share_a_job_need_the_memory_of_the_largest_and_the_time_of_all() -> None:
     found = plan(10)
-    measure(30.0, 2400.0, found.settings.recipes["train"].model_dump(mode="json"))
-    shared = resources.Resources(found.grid).of("train", lambda wildcards: [RUN, RUN])
-    assert (shared["mem_mb"](None, 1), shared["runtime"](None, 1)) == (4000, 60)
+    shared = found.resources("train", lambda wildcards: [RUN] * 4)
+    assert (shared["mem_mb"](None, 1), shared["runtime"](None, 1)) == (2000, 804)
+    measure(600.0, 2400.0, found)
+    for count, minutes in ((1, 30), (4, 120)):  # three times ten minutes each, and no job below half an hour
+        shared = plan(10).resources("train", lambda wildcards, count=count: [RUN] * count)
+        assert (shared["mem_mb"](None, 1), shared["runtime"](None, 1)) == (4000, minutes)
 
 
 def test_a_gpu_takes_memory_beside_its_own() -> None:
@@ -81,21 +84,34 @@ def test_a_gpu_takes_memory_beside_its_own() -> None:
     assert asked(found, "train")[0] == 2000 + resources.GPU_MB
 
 
-def test_what_was_measured_counts_when_the_recipe_is_the_same() -> None:
-    recipe = plan(200).settings.recipes["train"].model_dump(mode="json")
+def test_what_was_measured_counts_when_the_settings_are_the_same() -> None:
     assert asked(plan(200), "train") == (2000, 1440)
-    measure(3600.0, 2400.0, recipe)
+    measure(3600.0, 2400.0, plan(200))
     assert asked(plan(200), "train") == (4000, 180)  # three hours; 1.5 x 2400 MB, in steps of 500
-    measure(3600.0, 2400.0, recipe | {"epochs": 2})
+    measure(3600.0, 2400.0, plan(2))
     assert asked(plan(200), "train") == (2000, 1440)
-    measure(1.0, 50.0, recipe, stub=True)
+    measure(1.0, 50.0, plan(200), stub=True)
     assert asked(plan(200), "train") == (2000, 1440)
 
 
-def test_a_measurement_that_is_no_number_counts_as_nothing() -> None:
-    found = plan()
-    measure(10.0, "-", found.settings.recipes["train"].model_dump(mode="json"))  # type: ignore[arg-type]
-    assert asked(found, "train") == (2000, 30)
+def test_a_record_that_is_none_counts_as_nothing() -> None:
+    for seconds, megabytes in (("-", 1.0), (1.0, None), ({}, [])):
+        measure(seconds, megabytes, plan(20))
+        assert asked(plan(20), "train") == (2000, 402)
+    Path("results/runs", RUN.path).parent.joinpath("seed7", "train.provenance.json").write_text("[")
+    assert asked(plan(20), "train") == (2000, 402)
+
+
+def test_the_record_that_a_job_leaves_is_understood(tmp_path: Path) -> None:
+    """Also of runs that shared a job."""
+    raw = yaml.safe_load(CONFIG.read_text())
+    block = raw["grid"]["oes"][0] | {"methods": ["covering", "gumbel"]}
+    tree = Tree(tmp_path, batch=2, grid=raw["grid"] | {"oes": [block]})
+    run = "oes/denoise/hourglass/gumbel/density0.5/seed0"
+    assert tree.do(Asked("data", "photo")) == tree.do(Asked("mask", run)) == 0, tree.said()
+    record = json.loads((tmp_path / "results/runs" / run / "mask.provenance.json").read_text())
+    memory, minutes = tree.plan._resources.of_run("find_mask", Run.parse(run))
+    assert minutes == resources.MARGIN * record["wall_s"] / 60 < 30 and memory >= 1.5 * record["peak_rss_mb"] > 100
 
 
 def test_the_rates_are_the_slowest_of_the_recorded_times() -> None:
