@@ -224,6 +224,11 @@ def import_for(step: str, runs: list[dict[str, Any]]) -> None:
     uses = {use for one in runs for use in used_by(one["params"]["settings"], step)}
     for module in modules(SCRIPTS / f"{step}.py", uses):
         importlib.import_module(module)
+    if "numba" in sys.modules:  # what it compiles for is loaded at a first call, which takes as long as some runs
+        from numba.core.registry import cpu_target
+
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
 
 
 def _end(child: int) -> None:
