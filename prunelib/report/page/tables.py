@@ -80,6 +80,7 @@ def checks_table(judgement: Judgement, source: Path) -> Table:
     """Return the table of a claim's comparisons."""
     columns = [
         Column("Comparison"),
+        Column("Answer"),
         Column("Means", "mean of the first and of the second side over all pairs", True),
         Column("Difference", "mean ± standard deviation over seeds; positive speaks for the claim", True),
         Column("Interval", "of the mean: 5 % lie on either side of it", True),
@@ -87,7 +88,6 @@ def checks_table(judgement: Judgement, source: Path) -> Table:
         Column("p", "one-sided p-value of the paired t-test over seeds", True),
         Column("Pairs", "pairs of runs that share everything but what is compared", True),
         Column("Seeds", "different seeds among the pairs; one difference each", True),
-        Column("Answer"),
         Column("Note"),
     ]
     rows = [_check_row(result) for result in judgement.results if is_said(result)]
@@ -183,12 +183,12 @@ def path_of(row: Any) -> str:
 def _check_row(result: Result) -> list[Cell]:
     return [
         Cell(f"Beside the claim: {result.check.text}" if result.check.effect else result.check.text, result.check.text),
+        Cell(ANSWERS[result.outcome], result.outcome, result.outcome),
         Cell(levels(result), _sortable(result.left)),
         Cell(effect(result), _sortable(result.mean)),
         *_test_cells(result),
         Cell(str(result.pairs), result.pairs),
         Cell(str(result.seeds), result.seeds),
-        Cell(ANSWERS[result.outcome], result.outcome, result.outcome),
         Cell(result.note),
     ]
 
