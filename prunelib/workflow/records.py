@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prunelib.config import Settings
 from prunelib.errors import ArtefactError
 from prunelib.storage.files import read_json, sha256, write_json
 from prunelib.storage.identity import digest
@@ -26,7 +27,7 @@ from prunelib.storage.provenance import peak_memory_mb, provenance
 from prunelib.workflow.paths import Place
 
 FORMAT, SUFFIX = "prunelib-record-1", ".provenance.json"
-EXECUTION = {"device": "auto", "processes": 1, "checkpoint_seconds": 60.0}  # of a configuration, with defaults
+EXECUTION = ("device", "processes", "checkpoint_seconds")  # keys of a configuration
 MAPS = ("inputs", "parents", "outputs", "packages")
 OTHERS = {"code", "commit", "dirty", "stub"}
 TEXTS = ("job", "step", "identity", "digest", "prunelib", "python", "started", "ended")
@@ -123,7 +124,7 @@ def supersede(path: Path, record: Mapping[str, Any]) -> None:
 
 def execution(config: Mapping[str, Any], threads: int) -> dict[str, Any]:
     """Return how a job was executed: what of a configuration changes no result, or only its last digits."""
-    chosen = {name: config.get(name, default) for name, default in EXECUTION.items()}
+    chosen = {name: config.get(name, Settings.model_fields[name].default) for name in EXECUTION}
     return {"threads": threads, **chosen, "deterministic": deterministic(config)}
 
 
