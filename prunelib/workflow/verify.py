@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from prunelib.errors import ArtefactError
+from prunelib.errors import ArtefactError, brief
 from prunelib.storage.files import sha256
 from prunelib.workflow.records import SUFFIX, read, whole
 
@@ -89,23 +89,23 @@ class Verifier:
         for name, digest in content["outputs"].items():
             path = self._inside(name)
             if path is None:
-                yield Finding("record", record, f"says that '{name}' was made, which is not below results/")
+                yield Finding("record", record, f"says that {brief(name)} was made, which is not below results/")
                 continue
             known.add(path) if path.parent == record.parent else self._elsewhere.add(path)
             if (found := self._hash(path)) is None:
-                yield Finding("missing", path, f"{record.name} says that {content['step']} made it")
+                yield Finding("missing", path, f"{record.name} says that {content['step'][:100]} made it")
             elif found != digest:
-                yield Finding("changed", path, f"other bytes than {content['step']} wrote ({record.name})")
+                yield Finding("changed", path, f"other bytes than {content['step'][:100]} wrote ({record.name})")
 
     def _inputs(self, record: Path, content: dict[str, Any]) -> Iterator[Finding]:
         made: dict[str, str] = {}
         for name, digest in content["parents"].items():
             path = self._inside(name)
             if path is None:
-                yield Finding("record", record, f"names '{name}' as a job before it, which is not below results/")
+                yield Finding("record", record, f"names {brief(name)} as a job before it, which is not below results/")
             elif _size(path) is None:
                 if path not in self._gone:
-                    yield Finding("missing", path, f"{content['job']} was made from what it is the record of")
+                    yield Finding("missing", path, f"{content['job'][:100]} was made from what it is the record of")
                 self._gone.add(path)
             elif parent := self._parent(path):
                 made |= parent[1]

@@ -87,8 +87,8 @@ def check(path: Path) -> Any:
     """Check the tree of which the file is the record of a job; refused is a record that is none."""
     path.rename(path.parent / RUN / f"train{records.SUFFIX}")
     found = list(Verifier(path.parent / "results").findings())
-    if any(finding.kind == "record" for finding in found):
-        raise ArtefactError("; ".join(finding.text for finding in found))
+    if refused := [finding.text for finding in found if finding.kind == "record"]:
+        raise ArtefactError(refused[0])
     return found
 
 
