@@ -8,6 +8,7 @@ stamp beside its runs' files; later jobs depend on the stamp, one file instead o
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -145,8 +146,8 @@ class Batches(Steps):
 
     def missing(self) -> list[str]:
         """Files that are not there though the stamp of their batch is."""
-        stamps = {stamp for stamp in set(self._stamps.values()) if Path(stamp).exists()}
-        return [file for file, stamp in self._stamps.items() if stamp in stamps and not Path(file).exists()]
+        stamps = set(filter(os.path.exists, set(self._stamps.values())))
+        return [file for file, stamp in self._stamps.items() if stamp in stamps and not os.path.exists(file)]
 
     def forget(self, files: Iterable[str]) -> None:
         """Remove the stamps of batches which these files are missing from."""

@@ -24,6 +24,11 @@ MEANINGS = {
     "expected": "p² - p at this share p, what units that have nothing to do with each other cost",
     "asked": "the energy when its minimum is asked to lie elsewhere",
     "form": "how the layers are computed",
+    "plan_s": "processor time of the plan alone: which runs there are, and which share a job",
+    "job_cpu_s": "processor time of one job on a cluster that computes next to nothing",
+    "cpu_s_per_step": "all processor time but that of planning, by the number of steps",
+    "table_s": "processor time of reading metrics and making the table",
+    "record_s": "processor time of hashing what is read and finding the records of the jobs that made it",
 }
 
 
