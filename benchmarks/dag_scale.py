@@ -12,11 +12,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package is used in place
 
+from matplotlib.figure import Figure
+
 from benchmarks.common import SNAKEMAKE, lay_out, save, timed
+from prunelib.report.figures.plots import TASK_LOOKS, style
+from prunelib.report.tables import read_table
+from prunelib.storage.files import atomic_path
 
 EXAMPLES = """examples:
   python benchmarks/dag_scale.py --csv results/reference/benchmarks/dag_scale.csv      a few minutes on one core
   python benchmarks/dag_scale.py --runs 1000 --batch 1 50
+  python benchmarks/dag_scale.py --draw results/reference/benchmarks/dag_scale.csv docs/scaling.svg
 
 One paper, two models, ten methods, ten budgets, five seeds, and as many tasks as it takes. jobs: of Snakemake; s: wall
 time of `snakemake -n`; cpu_s: its processor time; mb: its peak memory; plan_s: processor time of prunelib's own part;
@@ -49,10 +55,26 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[50], help="runs that share a job")
     parser.add_argument("--csv", type=Path, help="where to write the table")
+    parser.add_argument("--draw", nargs=2, metavar=("CSV", "SVG"), type=Path, help="draw a table, measure nothing")
     given = parser.parse_args()
+    if given.draw:
+        return draw(*given.draw)
     rows = [measure(runs, batch) for runs in given.runs for batch in given.batch]
     if given.csv:
         save(given.csv, __doc__ or "", COLUMNS, rows)
+    return None
+
+
+def draw(table: Path, picture: Path) -> None:
+    """Draw processor time and memory over the number of runs."""
+    rows = read_table(table)
+    with style():
+        figure = Figure(figsize=(7, 2.4), layout="constrained")
+        for axes, column, label in zip(figure.subplots(1, 2), ("cpu_s", "mb"), ("CPU s", "MB"), strict=True):
+            axes.plot(rows["runs"] / 1000, rows[column], marker="o", color=TASK_LOOKS[0].colour)
+            axes.set(xlabel="thousands of runs", ylabel=label, xlim=0, ylim=0)
+        with atomic_path(picture) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def grid(runs: int, batch: int) -> dict[str, Any]:
