@@ -103,7 +103,7 @@ def _of_run(weights: Path, metrics: Path) -> nn.Module:
     try:
         model.load_state_dict(load_weights(weights))
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
+        reason = str(error).splitlines()[-1].strip()[:300]  # it names every tensor
         raise ArtefactError(f"{weights}: not the weights of the network it was made for ({reason}).") from None
     return model
 

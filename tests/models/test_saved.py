@@ -65,6 +65,16 @@ def test_older_run_says_that_it_lacks_something(tmp_path):
         prunelib.load(tmp_path)
 
 
+def test_weights_of_another_network_are_refused_in_few_words(tmp_path):
+    """Found by fuzzing: torch names every tensor that is missing."""
+    save_weights(tmp_path / "weights.safetensors", build(MODEL, 5, **FACTS).state_dict())
+    deep = {**MODEL, "options": {"width": 8, "blocks": 50}}
+    write_json(tmp_path / "metrics.json", {"settings": {"model": deep, "seed": 0}, "facts": FACTS})
+    with pytest.raises(ArtefactError, match="not the weights of the network") as caught:
+        prunelib.load(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
 def test_missing_and_ambiguous_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match="no such file"):
         prunelib.load(tmp_path / "nothing")
