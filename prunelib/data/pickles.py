@@ -34,6 +34,8 @@ class _Kind:
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = code.decode("ascii") if isinstance(code, bytes) else code
+        if not isinstance(self.code, str):  # the hash of nested tuples may take for ever
+            raise pickle.UnpicklingError("a kind of array without a name")
 
     def __setstate__(self, state: Any) -> None:
         pass

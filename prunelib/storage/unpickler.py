@@ -1,8 +1,8 @@
 """An unpickler for bytes that nobody trusts: it finds no name by itself and asks for no more than the bytes explain.
 
 It is Python's own that is written in Python: the one in C asks for gigabytes when ten bytes tell it to, and can't be
-interrupted. Keys of dicts and members of sets must be plain: the hash of nested tuples may take for ever. Imports no
-torch.
+interrupted. Keys of dicts and members of sets must be plain, and what is called a function: hash and text of nested
+tuples may take for ever. Imports no torch.
 """
 
 from __future__ import annotations
@@ -74,6 +74,13 @@ def _frozen_set(reader: Any) -> None:
     reader.append(frozenset(plain_set(reader.pop_mark())))
 
 
+def _reduce(reader: Any) -> None:
+    arguments, function = reader.stack.pop(), reader.stack.pop()
+    if not callable(function) or not isinstance(arguments, tuple):  # Python's own message would write them out
+        raise pickle.UnpicklingError("it calls what is no function")
+    reader.append(function(*arguments))
+
+
 def _byte_array(reader: Any) -> None:
     size = int.from_bytes(reader.read(8), "little")
     reader.append(bytearray(reader.read(size)))
@@ -85,5 +92,6 @@ Careful.dispatch |= {
     pickle.DICT[0]: _dict,
     pickle.ADDITEMS[0]: _add_items,
     pickle.FROZENSET[0]: _frozen_set,
+    pickle.REDUCE[0]: _reduce,
     pickle.BYTEARRAY8[0]: _byte_array,
 }

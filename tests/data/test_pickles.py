@@ -58,3 +58,24 @@ def test_a_reconstruction_can_not_ask_for_memory_or_another_class():
 def test_torn_and_foreign_pickles_are_refused(content):
     with pytest.raises(DataError, match="batch"):
         load_plain(content, "batch")
+
+
+# A tuple of itself twice, sixty times over: its hash and its text would take for ever. Then what asks for one of them.
+NEST = b")q\x00" + b"h\x00h\x00\x86q\x00" * 60
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "end",
+    [
+        NEST + b"K\x01R.",
+        NEST + b")R.",
+        b"}" + NEST + b"K\x01s.",
+        b"cnumpy\ndtype\n" + NEST + b"\x85R.",
+        b"cnumpy\nndarray\n" + NEST + b"R(K\x01)cnumpy\ndtype\n" + NEST + b"\x85RK\x00C\x00tb.",
+    ],
+    ids=["called with a number", "called", "a key", "a kind of array", "an array of that kind"],
+)
+def test_nested_tuples_are_refused_at_once(end):
+    with pytest.raises(DataError):
+        load_plain(b"\x80\x02" + end, "batch")
