@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.registry import cpu_target
 
 
 def compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Any]:
@@ -22,3 +23,9 @@ def compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(**options)(function)
 
     return decorate
+
+
+def load_compiler() -> None:
+    """Load what numba would load at the first call of a compiled function, which takes as long as some runs."""
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()

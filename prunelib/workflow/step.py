@@ -224,11 +224,8 @@ def import_for(step: str, runs: list[dict[str, Any]]) -> None:
     uses = {use for one in runs for use in used_by(one["params"]["settings"], step)}
     for module in modules(SCRIPTS / f"{step}.py", uses):
         importlib.import_module(module)
-    if "numba" in sys.modules:  # what it compiles for is loaded at a first call, which takes as long as some runs
-        from numba.core.registry import cpu_target
-
-        cpu_target.typing_context.refresh()
-        cpu_target.target_context.refresh()
+    if (loops := sys.modules.get("prunelib.compiled")) is not None:
+        loops.load_compiler()
 
 
 def _end(child: int) -> None:
