@@ -49,6 +49,13 @@ class Checkout:
         """Replace the copy's configuration."""
         (self.path / "config.yaml").write_text(yaml.safe_dump(raw))
 
+    def take_one_seed(self) -> None:
+        """Take one seed of each run of the copy's configuration; fails when it has nowhere more than one."""
+        config = self.path / "config.yaml"
+        text, count = re.subn(r"\[0(, \d+)+\]", "[0]", config.read_text())
+        assert count, f"{config} no longer lists seeds as [0, 1 ...]"
+        config.write_text(text)
+
     def results(self) -> dict[str, bytes]:
         """Contents of every deterministic table."""
         return {file.name: file.read_bytes() for file in sorted((self.path / "results" / "tables").glob("*.csv"))}
